@@ -1,0 +1,80 @@
+import { spawn } from 'node:child_process'
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DriverFailed, WireguardUnavailable } from './errors.ts'
+
+/** Milliseconds after which a tool is ended: `ip` and `wg` answer in a few, also on a loaded machine. */
+const TOOL_TIMEOUT_MS = 30_000
+const STDERR_KEPT = 2_000
+
+/** Where the tools are; the environment of this process is not handed on. */
+const TOOL_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' }
+
+/** The tool ended with an exit code other than 0. The message holds no arguments; stderr is kept apart. */
+export class ToolFailed extends DriverFailed {
+  readonly stderr: string
+  constructor(tool: string, exitCode: number | null, stderr: string) {
+    super(`${tool} failed (${exitCode === null ? 'ended by a signal' : `exit ${exitCode}`})`)
+    this.stderr = stderr
+  }
+}
+
+/**
+ * Runs a program by argument array and gives its stdout. `fd` becomes file descriptor 3 of the program.
+ * @throws {WireguardUnavailable} it is not installed
+ * @throws {ToolFailed} it did not end with 0
+ */
+export function run(tool: string, args: string[], o: { fd?: number } = {}): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(tool, args, {
+      env: TOOL_ENV,
+      cwd: '/',
+      stdio: ['ignore', 'pipe', 'pipe', ...(o.fd === undefined ? [] : [o.fd])],
+      timeout: TOOL_TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+    })
+    const out: Buffer[] = []
+    let err = ''
+    child.stdout?.on('data', (chunk: Buffer) => out.push(chunk))
+    child.stderr?.on('data', (chunk: Buffer) => {
+      if (err.length < STDERR_KEPT) err += chunk.toString('latin1')
+    })
+    child.on('error', (cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'ENOENT') reject(new WireguardUnavailable('no-tool', `${tool} is not installed`))
+      else reject(new DriverFailed(`${tool} could not be started`, cause))
+    })
+    child.on('close', (code) => {
+      if (code === 0) resolve(Buffer.concat(out).toString('latin1'))
+      else reject(new ToolFailed(tool, code, err.slice(0, STDERR_KEPT)))
+    })
+  })
+}
+
+/** The path under which a program started by `run` finds its file descriptor 3. */
+export const FD3 = '/dev/fd/3'
+
+/**
+ * Runs `use` with a file descriptor that holds `text`. The file is 0600 in a 0700 folder and has lost its name before
+ * the first byte is written, so a crash leaves no secret behind. A pipe would not do: Node's are sockets, and
+ * opening /dev/fd/3 on a socket fails.
+ */
+export async function withSecretFile<T>(text: string, use: (fd: number) => Promise<T>): Promise<T> {
+  const fd = openNameless()
+  try {
+    writeSync(fd, text)
+    return await use(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function openNameless(): number {
+  const folder = mkdtempSync(join(tmpdir(), 'wg-'))
+  try {
+    return openSync(join(folder, 'secret'), 'wx+', 0o600)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
