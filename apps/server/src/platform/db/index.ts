@@ -1,0 +1,2 @@
+export * from './pool.ts'
+export { migrateUp, migrateDown, migrationStatus } from './migrate.ts'

@@ -1,0 +1,79 @@
+import { readdir } from 'node:fs/promises'
+import { runMigrations as migrateJobs } from 'graphile-worker'
+import { Kysely, PostgresDialect, sql } from 'kysely'
+import { Migrator, type Migration, type MigrationProvider } from 'kysely/migration'
+import pg from 'pg'
+
+/** A migration file: plain SQL both ways. `up` must be survived by the previous release (expand, then contract). */
+export type MigrationFile = { up: string; down: string }
+
+const folder = new URL('../../migrations/', import.meta.url)
+const NAME = /^\d{4}_[a-z0-9_]+\.ts$/
+
+const provider: MigrationProvider = {
+  async getMigrations() {
+    const names = (await readdir(folder)).filter((name) => NAME.test(name)).sort()
+    const found: Record<string, Migration> = {}
+    for (const name of names) {
+      const file = (await import(new URL(name, folder).href)) as MigrationFile
+      found[name.slice(0, -3)] = {
+        up: (db) => sql.raw(file.up).execute(db).then(() => undefined),
+        down: (db) => sql.raw(file.down).execute(db).then(() => undefined),
+      }
+    }
+    return found
+  },
+}
+
+async function withMigrator<T>(ownerUrl: string, use: (migrator: Migrator) => Promise<T>): Promise<T> {
+  const pool = new pg.Pool({ connectionString: ownerUrl, max: 2 })
+  const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) })
+  try {
+    return await use(new Migrator({ db, provider }))
+  } finally {
+    await db.destroy()
+  }
+}
+
+const named = (results: { migrationName: string; status: string }[] | undefined): string[] =>
+  (results ?? []).filter((r) => r.status === 'Success').map((r) => r.migrationName)
+
+/**
+ * Applies what is missing, under a lock, so that racing instances apply each once. The queue's own tables come first,
+ * since ours grant rights on them.
+ * @returns the names applied
+ */
+export async function migrateUp(ownerUrl: string): Promise<string[]> {
+  const pool = new pg.Pool({ connectionString: ownerUrl, max: 2 })
+  try {
+    await migrateJobs({ pgPool: pool })
+  } finally {
+    await pool.end()
+  }
+  return withMigrator(ownerUrl, async (migrator) => {
+    const { error, results } = await migrator.migrateToLatest()
+    if (error) throw error
+    return named(results)
+  })
+}
+
+/** Takes back the last `steps` migrations (default one). @returns the names taken back */
+export async function migrateDown(ownerUrl: string, steps = 1): Promise<string[]> {
+  return withMigrator(ownerUrl, async (migrator) => {
+    const done: string[] = []
+    for (let i = 0; i < steps; i++) {
+      const { error, results } = await migrator.migrateDown()
+      if (error) throw error
+      if (!results?.length) break
+      done.push(...named(results))
+    }
+    return done
+  })
+}
+
+/** Each known migration with the time it was applied, null when it is still to come. */
+export async function migrationStatus(ownerUrl: string): Promise<{ name: string; applied_at: Date | null }[]> {
+  return withMigrator(ownerUrl, async (migrator) =>
+    (await migrator.getMigrations()).map((m) => ({ name: m.name, applied_at: m.executedAt ?? null })),
+  )
+}
