@@ -17,8 +17,16 @@ const provider: MigrationProvider = {
     for (const name of names) {
       const file = (await import(new URL(name, folder).href)) as MigrationFile
       found[name.slice(0, -3)] = {
-        up: (db) => sql.raw(file.up).execute(db).then(() => undefined),
-        down: (db) => sql.raw(file.down).execute(db).then(() => undefined),
+        up: (db) =>
+          sql
+            .raw(file.up)
+            .execute(db)
+            .then(() => undefined),
+        down: (db) =>
+          sql
+            .raw(file.down)
+            .execute(db)
+            .then(() => undefined),
       }
     }
     return found

@@ -1,4 +1,5 @@
 import postgres from 'postgres'
+import { socketHost } from '../postgres/address.ts'
 
 /** 64-bit integers come and go as bigint: counters stay exact to the edge. */
 const types = {
@@ -25,6 +26,7 @@ export type PoolOptions = {
  */
 export function openPool(url: string, options: PoolOptions = {}): Sql {
   return postgres(url, {
+    ...socketHost(url), // the embedded database's URL names a socket's folder
     types,
     max: options.max ?? 10,
     idle_timeout: 60,

@@ -1,0 +1,2 @@
+export { parseConfig, ConfigError, type Config } from './config.ts'
+export { readEnv, type Env } from './env.ts'

@@ -1,0 +1,142 @@
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createHmac,
+  generateKeyPairSync,
+  hkdfSync,
+  randomBytes,
+  type JsonWebKey,
+} from 'node:crypto'
+import { link, mkdir, open, readFile, rm, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { z } from 'zod'
+
+/** One key of the file: the first of a kind is used for writing, the others still read what they wrote. */
+const SymmetricKey = z.strictObject({ id: z.string().min(1).max(64), key: z.base64() })
+const SigningKey = z.strictObject({ id: z.string().min(1).max(64), private_jwk: z.record(z.string(), z.string()) })
+const SecretsFile = z.strictObject({
+  seal: z.array(SymmetricKey).min(1),
+  mac: z.array(SymmetricKey).min(1),
+  token_signing: z.array(SigningKey).min(1),
+})
+type SecretsFile = z.infer<typeof SecretsFile>
+
+const newId = (): string => randomBytes(6).toString('base64url')
+const newKey = (): { id: string; key: string } => ({ id: newId(), key: randomBytes(32).toString('base64') })
+
+function generate(): SecretsFile {
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const jwk = privateKey.export({ format: 'jwk' })
+  return {
+    seal: [newKey()],
+    mac: [newKey()],
+    token_signing: [{ id: newId(), private_jwk: jwk as Record<string, string> }],
+  }
+}
+
+/** Everything secret that this installation made for itself. */
+export class Secrets {
+  readonly #file: SecretsFile
+  constructor(file: SecretsFile) {
+    this.#file = file
+  }
+
+  /** Names this set of secrets without telling them; the database holds it so that two instances cannot differ. */
+  get fingerprint(): string {
+    const first = [this.#file.seal.at(-1)?.key, this.#file.mac.at(-1)?.key].join('.')
+    return createHash('sha256').update(`prime-secrets.${first}`).digest('base64url')
+  }
+
+  /** The keys that sign access tokens, newest first. */
+  get tokenSigning(): readonly { id: string; private_jwk: JsonWebKey }[] {
+    return this.#file.token_signing
+  }
+
+  /** A 32-byte key for one purpose, derived by HKDF-SHA-256 (RFC 5869) from the newest seal key. */
+  derive(purpose: string, salt: Uint8Array = new Uint8Array()): Buffer {
+    return this.#derive(this.#file.seal[0], purpose, salt)
+  }
+
+  #derive(from: { key: string } | undefined, purpose: string, salt: Uint8Array): Buffer {
+    if (!from) throw new Error('no such seal key')
+    return Buffer.from(hkdfSync('sha256', Buffer.from(from.key, 'base64'), salt, `prime-vpn/${purpose}`, 32))
+  }
+
+  /** HMAC-SHA-256 for look-ups of low-entropy values (e-mail, address) that must not be readable. */
+  mac(purpose: string, text: string | Uint8Array): Buffer {
+    const from = this.#file.mac[0]
+    if (!from) throw new Error('no mac key')
+    return createHmac('sha256', Buffer.from(from.key, 'base64')).update(`${purpose}\0`).update(text).digest()
+  }
+
+  /**
+   * Encrypts with AES-256-GCM under a key of its own purpose. Layout: id length, key id, 12-byte nonce, tag, text.
+   * @param binding what the text belongs to (a row's id): a sealed value moved to another row does not open
+   */
+  seal(purpose: string, binding: string, text: Uint8Array, salt?: Uint8Array): Buffer {
+    const key = this.#file.seal[0]
+    const nonce = randomBytes(12)
+    const cipher = createCipheriv('aes-256-gcm', this.#derive(key, purpose, salt ?? new Uint8Array()), nonce)
+    cipher.setAAD(Buffer.from(binding))
+    const body = Buffer.concat([cipher.update(text), cipher.final()])
+    const id = Buffer.from(key?.id ?? '')
+    return Buffer.concat([Buffer.from([id.length]), id, nonce, cipher.getAuthTag(), body])
+  }
+
+  /** Opens what `seal` made. @throws when it was changed, belongs elsewhere, or its key is gone */
+  open(purpose: string, binding: string, sealed: Uint8Array, salt?: Uint8Array): Buffer {
+    const data = Buffer.from(sealed)
+    const idEnd = 1 + (data[0] ?? 0)
+    const id = data.subarray(1, idEnd).toString()
+    const key = this.#file.seal.find((k) => k.id === id)
+    const decipher = createDecipheriv(
+      'aes-256-gcm',
+      this.#derive(key, purpose, salt ?? new Uint8Array()),
+      data.subarray(idEnd, idEnd + 12),
+    )
+    decipher.setAAD(Buffer.from(binding))
+    decipher.setAuthTag(data.subarray(idEnd + 12, idEnd + 28))
+    return Buffer.concat([decipher.update(data.subarray(idEnd + 28)), decipher.final()])
+  }
+}
+
+/** Fresh secrets in memory only, for tests. */
+export const throwawaySecrets = (): Secrets => new Secrets(generate())
+
+/** Makes the file once (0600), also when several processes start together: the first link wins. */
+export async function initSecrets(path: string): Promise<'made' | 'present'> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const draft = `${path}.${process.pid}.${newId()}`
+  const file = await open(draft, 'wx', 0o600)
+  try {
+    await file.writeFile(JSON.stringify(generate(), null, 2))
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  try {
+    await link(draft, path)
+    return 'made'
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return 'present'
+    throw error
+  } finally {
+    await rm(draft, { force: true })
+  }
+}
+
+/** Reads the secrets. @throws a readable message when the file is not ours to trust */
+export async function loadSecrets(path: string): Promise<Secrets> {
+  const info = await stat(path)
+  if (info.mode & 0o077) throw new Error(`${path} can be read by others: chmod 600 it`)
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(await readFile(path, 'utf8'))
+  } catch {
+    throw new Error(`${path} is not valid JSON`)
+  }
+  const file = SecretsFile.safeParse(parsed)
+  if (!file.success) throw new Error(`${path} is not a secrets file of Prime VPN`)
+  return new Secrets(file.data)
+}
