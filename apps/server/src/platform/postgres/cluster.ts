@@ -8,7 +8,12 @@ import type { Place } from './place.ts'
 import { postgresOn, run, signal, until } from './process.ts'
 
 export type Durability = 'durable' | 'throwaway'
-export type Postmaster = { pid: number; exited: Promise<number | null> }
+export type Postmaster = {
+  pid: number
+  exited: Promise<number | null>
+  /** Lets this process end while the server goes on. */
+  leave(): void
+}
 
 /** Milliseconds. Recovery after a crash of a large database may take its time. */
 const START_MS = 120_000
@@ -146,7 +151,7 @@ export async function startPostmaster(
   if (over || !inTime || child.pid === undefined) {
     throw new Error(`PostgreSQL did not start on ${data}. ${await lastLines(first, log)}`)
   }
-  return { pid: child.pid, exited }
+  return { pid: child.pid, exited, leave: () => child.unref() }
 }
 
 /** What a failed start said: the plain output first, then the collector's file of today. */

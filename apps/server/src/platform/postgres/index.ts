@@ -1,32 +1,17 @@
-import { realpath, rm } from 'node:fs/promises'
+import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
-import { APP_ROLE, DATABASE, OWNER_ROLE, socketFile, socketUrl } from './address.ts'
-import { findBinaries } from './binaries.ts'
-import { checkVersion, clearRemains, initCluster, pidFile, startPostmaster } from './cluster.ts'
-import type { Durability } from './cluster.ts'
+import { APP_ROLE, DATABASE, OWNER_ROLE, socketUrl } from './address.ts'
+import { pidFile, type Durability } from './cluster.ts'
 import { takeLock, type Lock } from './lock.ts'
-import {
-  clusterRoot,
-  dropSocketFolder,
-  notedSocketFolder,
-  settle,
-  socketFolder,
-  SYSTEM_HOME,
-  type Place,
-} from './place.ts'
+import { clusterRoot, dropSocketFolder, notedSocketFolder, settle, type Place } from './place.ts'
+import { prepare, type Log } from './prepare.ts'
 import { postgresOn } from './process.ts'
 import { ensureRoles } from './roles.ts'
 import { supervise } from './supervise.ts'
 
 export { socketHost } from './address.ts'
 export { FolderInUse } from './lock.ts'
-
-/** The part of pino's logger used here. */
-export type Log = {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-}
+export type { Log } from './prepare.ts'
 
 /** For migrations (`ownerUrl`) and for features (`appUrl`). With postgres.js add `socketHost(url)` to the options. */
 export type PostgresUrls = { ownerUrl: string; appUrl: string }
@@ -67,24 +52,15 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
 
 async function startLocked({ log, durability = 'durable' }: EmbeddedOptions, place: Place, lock: Lock) {
   const began = performance.now()
-  const binaries = await findBinaries(place.account, place.account ? SYSTEM_HOME : place.root)
-  const state = await checkVersion(place.data, binaries.major)
-  if (state === 'empty') await initCluster(binaries, place, durability)
-  const left = await clearRemains(place.data)
-  if (left) log.warn({ processes: left }, 'ended what an earlier run had left of PostgreSQL')
-  const socket = await socketFolder(place)
-  const watched = await supervise(async () => {
-    await clearRemains(place.data)
-    for (const file of [socketFile(socket), `${socketFile(socket)}.lock`]) await rm(file, { force: true })
-    return startPostmaster(binaries, place, socket, durability)
-  }, log)
+  const { socket, made, start } = await prepare(place, log, durability)
+  const watched = await supervise(start, log)
   try {
     await ensureRoles(socket)
   } catch (error) {
     await watched.stop()
     throw error
   }
-  log.info({ ms: Math.round(performance.now() - began), made: state === 'empty' }, 'embedded PostgreSQL is ready')
+  log.info({ ms: Math.round(performance.now() - began), made }, 'embedded PostgreSQL is ready')
   const stop = async () => {
     await watched.stop()
     await dropSocketFolder(place.socketNote)

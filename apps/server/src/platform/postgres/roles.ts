@@ -19,6 +19,7 @@ export async function ensureRoles(socket: string): Promise<void> {
       const { rowCount } = await client.query('select from pg_roles where rolname = $1', [role])
       if (!rowCount) await client.query(`create role ${role} login nosuperuser nocreatedb nocreaterole noreplication`)
     }
+    await client.query(`grant ${APP_ROLE} to ${OWNER_ROLE}`)
     const { rowCount } = await client.query('select from pg_database where datname = $1', [DATABASE])
     if (!rowCount) await client.query(`create database ${DATABASE} owner ${OWNER_ROLE}`)
     await client.query(`revoke all on database ${DATABASE} from public`)

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { stopPostmaster, type Postmaster } from './cluster.ts'
-import type { Log } from './index.ts'
+import type { Log } from './prepare.ts'
 
 /** Milliseconds between attempts to start a server that does not come up again. */
 const PAUSE_MS = 1_000
