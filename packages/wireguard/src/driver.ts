@@ -34,7 +34,8 @@ export interface Driver {
   configure(o: { privateKey: string; listenPort: number }): Promise<void>
   /**
    * Carries out the orders in their sequence and touches only the peers named. An allowed IP that another peer holds
-   * moves to the new one without a word. @throws {DriverFailed} some may have been carried out: compare with `dump()`
+   * moves to the new one without a word. `remove` and then `set` of one key, next to each other, go out as one request
+   * and make WireGuard forget endpoint, session and counters. @throws {DriverFailed} some may have been carried out: compare with `dump()`
    */
   apply(ops: PeerOp[]): Promise<void>
   /** Everything but the private key. @throws {DriverFailed} */
@@ -61,12 +62,9 @@ export function checkInterfaceName(name: string): string {
   return name
 }
 
-/** Orders whose every value is safe to write into a protocol of lines. @throws {InvalidValue} */
-export const checkOps = (ops: PeerOp[]): PeerOp[] => ops.map(checkOp)
-
+/** An order whose every value is safe to write into a protocol of lines. @throws {InvalidValue} */
 function checkOp(o: PeerOp): PeerOp {
-  if (!isPublicKey(o.op === 'set' ? o.peer.publicKey : o.publicKey))
-    throw new InvalidValue('publicKey', 'must be a WireGuard public key')
+  if (!isPublicKey(keyOf(o))) throw new InvalidValue('publicKey', 'must be a WireGuard public key')
   if (o.op !== 'set') return o
   const { presharedKey, allowedIps } = o.peer
   if (presharedKey !== null && !isSecretKey(presharedKey))
@@ -81,7 +79,18 @@ export function checkInterfaceConfig(o: { privateKey: string; listenPort: number
     throw new InvalidValue('listenPort', 'must be 1 to 65535')
 }
 
-/** Cuts a list into pieces of at most `size`. */
-export function* chunks<T>(list: T[], size: number): Generator<T[]> {
-  for (let i = 0; i < list.length; i += size) yield list.slice(i, i + size)
+/** The key an order is about. */
+export const keyOf = (o: PeerOp): string => (o.op === 'set' ? o.peer.publicKey : o.publicKey)
+
+/** Checks orders and cuts them into batches; orders that follow each other about one key stay in one. */
+export function* batchesOf(ops: PeerOp[]): Generator<PeerOp[]> {
+  const checked = ops.map(checkOp)
+  for (let from = 0; from < checked.length;) {
+    let to = Math.min(from + BATCH, checked.length)
+    while (to < checked.length && sameKey(checked[to - 1], checked[to])) to++
+    yield checked.slice(from, to)
+    from = to
+  }
 }
+
+const sameKey = (a: PeerOp | undefined, b: PeerOp | undefined): boolean => !!a && !!b && keyOf(a) === keyOf(b)

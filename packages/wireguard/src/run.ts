@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
-import { mkdtempSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DriverFailed, WireguardUnavailable } from './errors.ts'
@@ -22,16 +21,16 @@ export class ToolFailed extends DriverFailed {
 }
 
 /**
- * Runs a program by argument array and gives its stdout. `fd` becomes file descriptor 3 of the program.
+ * Runs a program by argument array and gives its stdout. `fds` become its file descriptors 3 and up.
  * @throws {WireguardUnavailable} it is not installed
  * @throws {ToolFailed} it did not end with 0
  */
-export function run(tool: string, args: string[], o: { fd?: number } = {}): Promise<string> {
+export function run(tool: string, args: string[], fds: number[] = []): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(tool, args, {
       env: TOOL_ENV,
       cwd: '/',
-      stdio: ['ignore', 'pipe', 'pipe', ...(o.fd === undefined ? [] : [o.fd])],
+      stdio: ['ignore', 'pipe', 'pipe', ...fds],
       timeout: TOOL_TIMEOUT_MS,
       killSignal: 'SIGKILL',
     })
@@ -52,28 +51,29 @@ export function run(tool: string, args: string[], o: { fd?: number } = {}): Prom
   })
 }
 
-/** The path under which a program started by `run` finds its file descriptor 3. */
-export const FD3 = '/dev/fd/3'
+/** The path under which a program started by `run` finds the n-th (from 0) of its `fds`. */
+export const fdPath = (n: number): string => `/dev/fd/${3 + n}`
 
 /**
- * Runs `use` with a file descriptor that holds `text`. The file is 0600 in a 0700 folder and has lost its name before
- * the first byte is written, so a crash leaves no secret behind. A pipe would not do: Node's are sockets, and
- * opening /dev/fd/3 on a socket fails.
+ * Runs `use` with a file descriptor for each text. The files are 0600 in a 0700 folder and have lost their names before
+ * the first byte is written, so a crash leaves no secret behind. Pipes would not do: Node's are sockets, and opening
+ * /dev/fd/3 on a socket fails.
  */
-export async function withSecretFile<T>(text: string, use: (fd: number) => Promise<T>): Promise<T> {
-  const fd = openNameless()
+export async function withSecrets<T>(texts: string[], use: (fds: number[]) => Promise<T>): Promise<T> {
+  const fds: number[] = []
   try {
-    writeSync(fd, text)
-    return await use(fd)
+    openNameless(texts.length, fds)
+    texts.forEach((text, i) => writeSync(fds[i] ?? -1, text))
+    return await use(fds)
   } finally {
-    closeSync(fd)
+    fds.forEach((fd) => closeSync(fd))
   }
 }
 
-function openNameless(): number {
+function openNameless(count: number, fds: number[]): void {
   const folder = mkdtempSync(join(tmpdir(), 'wg-'))
   try {
-    return openSync(join(folder, 'secret'), 'wx+', 0o600)
+    for (let i = 0; i < count; i++) fds.push(openSync(join(folder, `${i}`), 'wx+', 0o600))
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

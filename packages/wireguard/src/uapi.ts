@@ -1,9 +1,7 @@
 import { connect } from 'node:net'
 import {
-  BATCH,
+  batchesOf,
   checkInterfaceConfig,
-  checkOps,
-  chunks,
   type Control,
   type InterfaceState,
   type PeerOp,
@@ -25,7 +23,7 @@ export function uapi(name: string): Control {
   return {
     configure: (o) => configure(path, o),
     apply: async (ops) => {
-      for (const batch of chunks(checkOps(ops), BATCH)) await request(path, `set=1\n${batch.map(peerLines).join('')}\n`)
+      for (const batch of batchesOf(ops)) await request(path, `set=1\n${batch.map(peerLines).join('')}\n`)
     },
     dump: async () => parseGet(await request(path, 'get=1\n\n')),
   }

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:fs'
 import { open, readFile, rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -31,7 +31,7 @@ export function userspaceLink(name: string): Link {
 
 /** True when a wireguard-go listens; a dead one leaves a socket file at which nobody does. */
 async function answers(name: string): Promise<boolean> {
-  // An unknown order is refused with an errno, which is an answer too and cheaper than reading every peer.
+  // An empty order changes nothing and is cheaper than reading every peer.
   return request(socketPath(name), 'set=1\n\n').then(
     () => true,
     (err: unknown) => {
@@ -49,11 +49,10 @@ async function start(name: string): Promise<void> {
     throw new WireguardUnavailable('name-taken', 'a WireGuard process of another network namespace has this name')
   if (await readLink(name)) throw new WireguardUnavailable('name-taken', 'another interface has this name')
   await checkRights()
-  const ended = launch(name)
-  const ready = until(async () => (await answers(name)) && (await readLink(name)) !== null, START_MS, ended.signal)
-  if (await ready) return
-  const { reason } = ended.signal
-  if (reason instanceof WireguardUnavailable) throw reason
+  const { child, ended } = launch(name)
+  if (await until(async () => (await answers(name)) && (await readLink(name)) !== null, START_MS, ended)) return
+  if (ended.reason instanceof WireguardUnavailable) throw ended.reason
+  child.kill('SIGKILL')
   throw new WireguardUnavailable('not-started', 'wireguard-go did not answer in time')
 }
 
@@ -61,7 +60,7 @@ async function start(name: string): Promise<void> {
  * Starts wireguard-go in its own session, without our environment, folder or files. Its output goes nowhere: a pipe
  * to us would end it with SIGPIPE after our death. The signal fires when it ends early.
  */
-function launch(name: string): AbortController {
+function launch(name: string): { child: ChildProcess; ended: AbortSignal } {
   const ended = new AbortController()
   const child = spawn('wireguard-go', ['--foreground', name], {
     detached: true,
@@ -78,7 +77,7 @@ function launch(name: string): AbortController {
   )
   child.on('exit', () => ended.abort(new WireguardUnavailable('not-started', 'wireguard-go ended at once')))
   child.unref()
-  return ended
+  return { child, ended: ended.signal }
 }
 
 /** Says beforehand what wireguard-go, whose output nobody reads, would stumble over. */

@@ -1,15 +1,14 @@
 import {
-  BATCH,
+  batchesOf,
   checkInterfaceConfig,
-  checkOps,
-  chunks,
+  keyOf,
   type Control,
   type InterfaceState,
   type PeerOp,
   type PeerState,
 } from './driver.ts'
 import { DriverFailed } from './errors.ts'
-import { FD3, run, withSecretFile } from './run.ts'
+import { fdPath, run, withSecrets } from './run.ts'
 import { publicKeyOf } from './keys.ts'
 
 /** Thirty-two zero bytes: how WireGuard says "no preshared key". */
@@ -33,61 +32,54 @@ async function configure(name: string, o: { privateKey: string; listenPort: numb
   const args = ['set', name]
   // Setting the port again makes wireguard-go close and open its socket: packets in between are lost.
   if (now.listenPort !== o.listenPort) args.push('listen-port', String(o.listenPort))
-  const key = now.publicKey === publicKeyOf(o.privateKey) ? [] : ['private-key', FD3]
+  const key = now.publicKey === publicKeyOf(o.privateKey) ? [] : ['private-key', fdPath(0)]
   if (args.length + key.length === 2) return
-  await withSecretFile(`${o.privateKey}\n`, (fd) => run('wg', [...args, ...key], { fd }))
+  await withSecrets([`${o.privateKey}\n`], (fds) => run('wg', [...args, ...key], fds))
 }
 
 async function apply(name: string, ops: PeerOp[]): Promise<void> {
-  for (const batch of chunks(checkOps(ops), BATCH)) {
-    const known = batch.some((o) => o.op === 'mute') ? await peersOf(name) : new Set<string>()
-    for (const like of runsOfOneKind(batch)) await applyRun(name, like, known)
+  for (const batch of batchesOf(ops)) {
+    const wanted = batch.some((o) => o.op === 'mute') ? await withoutMutesOfStrangers(name, batch) : batch
+    if (wanted.some((o) => o.op === 'remove')) await applyBySet(name, wanted)
+    else if (wanted.length > 0) await applyByConfig(name, wanted)
   }
 }
 
-const isRemoval = (o: PeerOp): boolean => o.op === 'remove'
-
-/** Cuts a batch where removals and changes alternate: `wg` takes them by different commands, and order counts. */
-function* runsOfOneKind(batch: PeerOp[]): Generator<PeerOp[]> {
-  let current: PeerOp[] = []
-  for (const o of batch) {
-    const [first] = current
-    if (first && isRemoval(first) !== isRemoval(o)) {
-      yield current
-      current = []
-    }
-    current.push(o)
-  }
-  if (current.length > 0) yield current
+/** `wg` cannot say "only if it exists", and a peer must not be made by muting it. */
+async function withoutMutesOfStrangers(name: string, ops: PeerOp[]): Promise<PeerOp[]> {
+  const known = new Set((await run('wg', ['show', name, 'peers'])).split('\n'))
+  return ops.filter((o) => {
+    if (o.op === 'set') known.add(o.peer.publicKey)
+    if (o.op === 'remove') known.delete(o.publicKey)
+    return o.op !== 'mute' || known.has(o.publicKey)
+  })
 }
 
-async function applyRun(name: string, ops: PeerOp[], known: Set<string>): Promise<void> {
-  const [first] = ops
-  if (first && isRemoval(first)) {
-    const args = ops.flatMap((o) => (o.op === 'remove' ? ['peer', o.publicKey, 'remove'] : []))
-    await run('wg', ['set', name, ...args])
-    return
-  }
-  const text = ops.map((o) => peerSection(o, known)).join('')
-  for (const o of ops) if (o.op === 'set') known.add(o.peer.publicKey)
-  // addconf replaces PSK and allowed IPs of the peers it names and leaves the others alone; syncconf walks all of them.
-  if (text !== '') await withSecretFile(text, (fd) => run('wg', ['addconf', name, FD3], { fd }))
+/**
+ * Many changes in one file: `addconf` replaces PSK and allowed IPs of the peers named there and leaves the others
+ * alone, whereas `syncconf` walks all of them.
+ */
+async function applyByConfig(name: string, ops: PeerOp[]): Promise<void> {
+  await withSecrets([ops.map(peerSection).join('')], (fds) => run('wg', ['addconf', name, fdPath(0)], fds))
 }
 
-function peerSection(o: PeerOp, known: Set<string>): string {
-  if (o.op === 'set') {
-    const { publicKey, presharedKey, allowedIps } = o.peer
-    return `[Peer]\nPublicKey = ${publicKey}\nPresharedKey = ${presharedKey ?? NO_PSK}\n${allowedLine(allowedIps)}`
-  }
-  // `wg` cannot say "only if it exists", and a peer must not be made by muting it.
-  return o.op === 'mute' && known.has(o.publicKey) ? `[Peer]\nPublicKey = ${o.publicKey}\n` : ''
+function peerSection(o: PeerOp): string {
+  const psk = o.op === 'set' ? `PresharedKey = ${o.peer.presharedKey ?? NO_PSK}\n` : ''
+  const ips = o.op === 'set' ? o.peer.allowedIps : []
+  // A section without AllowedIPs leaves the peer none; `wg` does not take an empty line.
+  return `[Peer]\nPublicKey = ${keyOf(o)}\n${psk}${ips.length === 0 ? '' : `AllowedIPs = ${ips.join(', ')}\n`}`
 }
 
-/** A section without this line leaves the peer no allowed IPs; `wg` does not take an empty one. */
-const allowedLine = (ips: string[]): string => (ips.length === 0 ? '' : `AllowedIPs = ${ips.join(', ')}\n`)
-
-async function peersOf(name: string): Promise<Set<string>> {
-  return new Set((await run('wg', ['show', name, 'peers'])).split('\n').filter((line) => line !== ''))
+/** A configuration file cannot remove, so these go as arguments of one `wg set`, each PSK in a file of its own. */
+async function applyBySet(name: string, ops: PeerOp[]): Promise<void> {
+  const secrets: string[] = []
+  const args = ops.flatMap((o) => {
+    if (o.op === 'remove') return ['peer', o.publicKey, 'remove']
+    if (o.op === 'mute') return ['peer', o.publicKey, 'allowed-ips', '']
+    const psk = fdPath(secrets.push(`${o.peer.presharedKey ?? NO_PSK}\n`) - 1)
+    return ['peer', o.peer.publicKey, 'preshared-key', psk, 'allowed-ips', o.peer.allowedIps.join(',')]
+  })
+  await withSecrets(secrets, (fds) => run('wg', ['set', name, ...args], fds))
 }
 
 /**
