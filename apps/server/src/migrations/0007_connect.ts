@@ -132,6 +132,11 @@ begin
 end $$;
 create trigger devices_end_tunnels before delete on devices for each row execute function end_tunnels_of_device();
 
+create view device_tunnels as
+select device_id, client_ip, client_ipv6, server_id, id as connection_id
+  from connections where status = 'connected' and superseded_at is null and device_id is not null;
+comment on view device_tunnels is 'The present tunnel of a device: what rooms below this one may know of it.';
+
 create function create_leases(p_server uuid) returns integer language plpgsql as $$
 declare
   rows integer;
@@ -148,6 +153,7 @@ comment on function create_leases(uuid) is
   'The rows of a new server: as many free seats as tunnels are allowed, and spare addresses so that none is reused soon.'`
 
 export const down = `
+drop view device_tunnels;
 drop function create_leases(uuid);
 drop trigger devices_end_tunnels on devices;
 drop function end_tunnels_of_device();

@@ -1,0 +1,135 @@
+import type { Socket } from 'node:net'
+import cors from '@fastify/cors'
+import fastify, { LogController, type FastifyBaseLogger, type onRequestHookHandler } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import type { Config } from '../config/index.ts'
+import { AppError, toEnvelope } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { App } from './app-type.ts'
+import { answerError } from './answer-error.ts'
+import { assertHost, assertVersion, securityHeaders, useHeaders } from './headers.ts'
+import { rememberMethods } from './methods.ts'
+import { compileValidator, parseQuery, refuseDoubledNames, useJsonBodies } from './parse.ts'
+import { canonicalTarget } from './paths.ts'
+import { requestId } from './request-id.ts'
+import { compileSerializer } from './serialize.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Who may call: a permission's name, or `public`. A route without it does not start. */
+    needs?: string
+    /** The rate-limit rule that judges the route; `API` when none is named. */
+    rule?: string
+    /** Takes `Idempotency-Key`. */
+    idempotent?: boolean
+  }
+}
+
+export type HttpOptions = {
+  config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>
+  log: Log
+  /** Bans and limits: before anything else is looked at. */
+  protect?: onRequestHookHandler
+  /** Session and permission: after 404, 405 and version, before the body is read. */
+  authenticate?: onRequestHookHandler
+}
+
+export const BODY_LIMIT = 64 * 1024
+const HEADERS_TIMEOUT_MS = 10_000
+const REQUEST_TIMEOUT_MS = 30_000
+
+/** A request that is no HTTP: the contract's error on the raw socket, then the end. */
+function refuseRaw(error: NodeJS.ErrnoException, socket: Socket, https: boolean): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  const refusal = new AppError('INVALID_INPUT', 'The request is not valid HTTP.')
+  const body = JSON.stringify(toEnvelope(refusal, 'req_unparsed'))
+  const headers = Object.entries(securityHeaders(https)).map(([name, value]) => `${name}: ${value}\r\n`)
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+      `${headers.join('')}connection: close\r\n\r\n${body}`,
+  )
+}
+
+/** Builds the HTTP side without listening. Order of judgement: api.md, section 1, 'Errors'. */
+export async function createApp({ config, log, protect, authenticate }: HttpOptions): Promise<App> {
+  const https = config.PUBLIC_URL?.startsWith('https:') ?? false
+  const app: App = fastify({
+    loggerInstance: log as FastifyBaseLogger,
+    genReqId: requestId,
+    requestIdHeader: false,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    bodyLimit: BODY_LIMIT,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: 65_000,
+    connectionTimeout: 0,
+    forceCloseConnections: 'idle',
+    return503OnClosing: true,
+    rewriteUrl: (req) => canonicalTarget(req.url ?? '/'),
+    routerOptions: { maxParamLength: 256, querystringParser: parseQuery },
+    http: { headersTimeout: HEADERS_TIMEOUT_MS, maxHeaderSize: 16 * 1024, requireHostHeader: true },
+    clientErrorHandler: (error, socket) => refuseRaw(error, socket, https),
+    frameworkErrors: (error, req, reply) => answerError(error, req, reply),
+  }).withTypeProvider<ZodTypeProvider>()
+
+  const methodsOf = rememberMethods(app)
+  useJsonBodies(app)
+  useHeaders(app, https)
+  app.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => compileValidator(schema, httpPart))
+  app.setSerializerCompiler<z.ZodType>(({ schema }) => compileSerializer(schema))
+  app.setErrorHandler(answerError)
+
+  app.addHook('onRoute', (route) => {
+    if (route.config?.needs === undefined && route.method !== 'OPTIONS')
+      throw new Error(`route ${route.url} does not say who may call it`)
+    // Unknown query fields are refused everywhere, so a call without query takes none.
+    route.schema = { querystring: z.strictObject({}), ...route.schema }
+  })
+
+  if (protect) app.addHook('onRequest', protect)
+  app.addHook('onRequest', async (req) => {
+    if (!req.url.startsWith('/health')) assertHost(req.headers.host, config.ALLOWED_HOSTS)
+    assertVersion(req.headers['x-api-version'])
+  })
+  await app.register(cors, {
+    origin: config.CORS_ORIGINS,
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    allowedHeaders: [
+      'Authorization',
+      'Content-Type',
+      'Idempotency-Key',
+      'X-API-Version',
+      'X-CSRF-Token',
+      'X-Request-ID',
+    ],
+    exposedHeaders: [
+      'Idempotent-Replayed',
+      'Retry-After',
+      'X-API-Version',
+      'X-Request-ID',
+      'X-RateLimit-Limit',
+      'X-RateLimit-Remaining',
+      'X-RateLimit-Reset',
+    ],
+    maxAge: 600,
+    strictPreflight: true,
+  })
+  app.addHook('onRequest', async (req, reply) => {
+    if (!req.is404) return
+    const methods = methodsOf(req.url)
+    if (methods.length === 0) throw new AppError('NOT_FOUND', 'There is no such path.')
+    reply.header('allow', methods.join(', '))
+    throw new AppError('METHOD_NOT_ALLOWED', `This path takes ${methods.join(', ')}.`)
+  })
+  if (authenticate) app.addHook('onRequest', authenticate)
+  app.addHook('preValidation', async (req) => refuseDoubledNames(req))
+  app.addHook('onResponse', async (req, reply) => {
+    // The route, never the path: a path may hold a token.
+    const route = req.routeOptions.url ?? 'unknown'
+    req.log.info(
+      { method: req.method, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime * 10) / 10 },
+      'request',
+    )
+  })
+  return app
+}

@@ -1,0 +1,53 @@
+import type { App } from './app-type.ts'
+import { AppError, InvalidInput } from '../errors.ts'
+
+export const API_VERSION = '1.0'
+
+/** A page that loads only what we serve; `/docs` and `/redoc` set their own. */
+const NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+const HSTS = 'max-age=63072000; includeSubDomains'
+
+/** Headers of every answer, errors included. */
+export function securityHeaders(https: boolean): Record<string, string> {
+  return {
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'no-referrer',
+    'content-security-policy': NOTHING,
+    'cross-origin-resource-policy': 'same-origin',
+    'x-frame-options': 'DENY',
+    'cache-control': 'no-store',
+    'x-api-version': API_VERSION,
+    ...(https ? { 'strict-transport-security': HSTS } : {}),
+  }
+}
+
+const VERSION = /^v?(\d{1,4})(?:\.\d{1,4}){0,2}$/
+
+/** 400 when a request names a version of this API that is not 1.x, or none that can be read. */
+export function assertVersion(header: string | string[] | undefined): void {
+  if (header === undefined) return
+  const major = VERSION.exec(String(header).trim())?.[1]
+  if (major === undefined || Number(major) !== 1) {
+    throw new InvalidInput([{ field: 'X-API-Version', message: `this server speaks ${API_VERSION}` }])
+  }
+}
+
+/** 400 when the request is for a host we do not answer for; an empty list admits all. */
+export function assertHost(host: string | undefined, allowed: readonly string[]): void {
+  if (allowed.length === 0) return
+  const name = (host ?? '').replace(/:\d+$/, '').toLowerCase()
+  const fits = allowed.some((entry) => {
+    const wanted = entry.toLowerCase()
+    return wanted === '*' || wanted === name || (wanted.startsWith('*.') && name.endsWith(wanted.slice(1)))
+  })
+  if (!fits) throw new AppError('INVALID_INPUT', 'This server does not answer for that host.')
+}
+
+/** Puts the headers on every answer. */
+export function useHeaders(app: App, https: boolean): void {
+  const headers = securityHeaders(https)
+  app.addHook('onRequest', async (req, reply) => {
+    reply.headers(headers)
+    reply.header('x-request-id', req.id)
+  })
+}

@@ -1,0 +1,8 @@
+export type { App } from './app-type.ts'
+export { createApp, BODY_LIMIT, type HttpOptions } from './app.ts'
+export { toAppError } from './answer-error.ts'
+export { API_VERSION, assertHost, assertVersion, securityHeaders } from './headers.ts'
+export { canonicalTarget } from './paths.ts'
+export { requestId } from './request-id.ts'
+export { outputSchema } from './serialize.ts'
+export * from './schemas.ts'

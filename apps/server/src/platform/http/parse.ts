@@ -1,0 +1,96 @@
+import type { App } from './app-type.ts'
+import type { FastifyRequest } from 'fastify'
+import type { z } from 'zod'
+import { AppError, InvalidInput, invalidField, type Detail } from '../errors.ts'
+
+/** Reads bytes as UTF-8 and refuses what is not; a byte-order mark stays and fails as JSON. */
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const MAX_DEPTH = 32
+
+/** PostgreSQL cannot hold NUL, and a lone surrogate is no text: both are refused before any code sees them. */
+function assertStorable(value: unknown, depth = 0): void {
+  if (depth > MAX_DEPTH) throw new InvalidInput([], 'The JSON is nested too deeply.')
+  if (typeof value === 'string') {
+    if (value.includes('\0') || !value.isWellFormed())
+      throw new InvalidInput([], 'The JSON holds a character that is not allowed.')
+  } else if (value !== null && typeof value === 'object') {
+    for (const [key, item] of Object.entries(value)) {
+      assertStorable(key, depth + 1)
+      assertStorable(item, depth + 1)
+    }
+  }
+}
+
+function parseJson(body: Buffer): unknown {
+  if (body.length === 0) return undefined
+  let value: unknown
+  try {
+    value = JSON.parse(utf8.decode(body), (key, item: unknown) => {
+      if (key === '__proto__') throw new SyntaxError('forbidden key')
+      return item
+    })
+  } catch {
+    throw new InvalidInput([], 'The body is not valid JSON.')
+  }
+  assertStorable(value)
+  return value
+}
+
+/** JSON is the only body; everything else is 415. */
+export function useJsonBodies(app: App): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser(
+    /^application\/json *(; *charset="?utf-8"? *)?$/i,
+    { parseAs: 'buffer' },
+    (_req, body, done) => {
+      try {
+        done(null, parseJson(body as Buffer))
+      } catch (error) {
+        done(error as Error)
+      }
+    },
+  )
+}
+
+/** `?a=1&a=2` and values that cannot be stored are refused: one name, one value. */
+export function parseQuery(text: string): Record<string, string> {
+  const found: Record<string, string> = Object.create(null) as Record<string, string>
+  for (const [name, value] of new URLSearchParams(text)) {
+    if (name in found) throw invalidField(name, 'is given more than once')
+    if (value.includes('\0') || name.includes('\0')) throw invalidField(name, 'holds a character that is not allowed')
+    found[name] = value
+  }
+  return { ...found }
+}
+
+/** A name may stand in the query or in the body, not in both. */
+export function refuseDoubledNames(req: FastifyRequest): void {
+  const { body, query } = req
+  if (body === null || typeof body !== 'object') return
+  for (const name of Object.keys(query as object)) {
+    if (Object.hasOwn(body, name)) throw invalidField(name, 'is given in the query and in the body')
+  }
+}
+
+const fieldOf = (path: readonly PropertyKey[]): string => path.map(String).join('.')
+
+function detailsOf(error: z.ZodError): Detail[] {
+  return error.issues.slice(0, 20).flatMap((issue): Detail[] => {
+    if (issue.code === 'unrecognized_keys')
+      return issue.keys.map((key) => ({
+        field: fieldOf([...issue.path, key]).slice(0, 100),
+        message: 'is not a field of this call',
+      }))
+    return [{ field: fieldOf(issue.path), message: issue.message }]
+  })
+}
+
+/** Judges a part of a request by its schema. A malformed id in a path is an object that does not exist. */
+export function compileValidator(schema: z.ZodType, part: string | undefined) {
+  return (data: unknown): { value: unknown } | { error: AppError } => {
+    const result = schema.safeParse(part === 'body' && data === undefined ? {} : data)
+    if (result.success) return { value: result.data }
+    if (part === 'params') return { error: new AppError('NOT_FOUND', 'The resource was not found.') }
+    return { error: new InvalidInput(detailsOf(result.error)) }
+  }
+}
