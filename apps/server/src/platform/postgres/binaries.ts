@@ -60,7 +60,11 @@ async function copy(native: string, target: string): Promise<void> {
   if (await stat(join(target, 'native')).catch(() => undefined)) return
   const whole = `${target}.${randomUUID()}`
   await mkdir(whole, { recursive: true })
-  await cp(native, join(whole, 'native'), { recursive: true, filter: (path) => !NOT_NEEDED.test(path) })
+  await cp(native, join(whole, 'native'), {
+    recursive: true,
+    verbatimSymlinks: true,
+    filter: (path) => !NOT_NEEDED.test(path),
+  })
   await addLinks(join(whole, 'native'))
   await openToAll(whole)
   await rename(whole, target).catch(() => rm(whole, { recursive: true })) // another process was first
@@ -69,10 +73,14 @@ async function copy(native: string, target: string): Promise<void> {
 /**
  * Finds the packaged programs; copies them to `spare` when `account` cannot run them where they lie (a folder only root
  * may enter, or links that are missing and cannot be made).
+ * @param folder the platform's package
  * @throws when there are none for this machine, or they do not run on it
  */
-export async function findBinaries(account: Account | undefined, spare: string): Promise<Binaries> {
-  const folder = packageFolder()
+export async function findBinaries(
+  account: Account | undefined,
+  spare: string,
+  folder = packageFolder(),
+): Promise<Binaries> {
   const { version } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as { version: string }
   let native = join(folder, 'native')
   let fault = await trial(native, account)

@@ -1,4 +1,4 @@
-import { realpath } from 'node:fs/promises'
+import { realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { APP_ROLE, DATABASE, OWNER_ROLE, socketUrl } from './address.ts'
 import { pidFile, type Durability } from './cluster.ts'
@@ -63,7 +63,8 @@ async function startLocked({ log, durability = 'durable' }: EmbeddedOptions, pla
   log.info({ ms: Math.round(performance.now() - began), made }, 'embedded PostgreSQL is ready')
   const stop = async () => {
     await watched.stop()
-    await dropSocketFolder(place.socketNote)
+    await rm(socket, { recursive: true, force: true })
+    await rm(place.socketNote, { force: true })
     await lock.release()
   }
   let stopping: Promise<void> | undefined

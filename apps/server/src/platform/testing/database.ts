@@ -5,9 +5,7 @@ import { migrateUp, openPool, type Sql } from '../db/index.ts'
 import { ADMIN_ROLE, APP_ROLE, OWNER_ROLE, socketUrl } from '../postgres/address.ts'
 import { startOf } from '../postgres/process.ts'
 import { testCluster } from './cluster.ts'
-
-/** A test's context, or the `after` of its file: `freshDatabase({ after })`. */
-export type Scope = { after(done: () => Promise<void> | void): void }
+import { defer, type Scope } from './defer.ts'
 
 export type FreshDatabase = {
   /** For features. */
@@ -98,7 +96,7 @@ export async function freshDatabase(scope: Scope): Promise<FreshDatabase> {
   const ownerUrl = socketUrl(socket, OWNER_ROLE, name)
   const sql = openPool(url)
   const owner = openPool(ownerUrl, { max: 3 })
-  scope.after(async () => {
+  defer(scope, async () => {
     await Promise.all([sql.end({ timeout: 1 }), owner.end({ timeout: 1 })])
     await asAdmin((client) => client.query(`drop database if exists ${name} with (force)`))
   })

@@ -6,7 +6,7 @@ import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from '../postgres/process.ts'
-import type { Scope } from './database.ts'
+import { defer, type Scope } from './defer.ts'
 
 /** For `test(name, { skip: noRedis }, ...)`: why there is none, or false. */
 export const noRedis: string | false = (process.env.PATH ?? '').split(':').some((folder) => {
@@ -67,7 +67,7 @@ async function start(folder: string, port: number, socket: string): Promise<Chil
 
 /**
  * A Redis server of this scope's own: it starts in about 20 ms, so nobody has to share keys or channels.
- * Scopes end in the order they were registered: it is gone before clients registered later are closed.
+ * Close clients with `defer`, so that they go before it does.
  */
 export async function testRedis(scope: Scope): Promise<TestRedis> {
   const folder = await mkdtemp(join(tmpdir(), 'redis-'))
@@ -80,7 +80,7 @@ export async function testRedis(scope: Scope): Promise<TestRedis> {
     child.kill('SIGKILL')
     await gone
   }
-  scope.after(async () => {
+  defer(scope, async () => {
     await kill()
     await rm(folder, { recursive: true, force: true })
   })
