@@ -1,0 +1,134 @@
+import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
+import type { Duplex } from 'node:stream'
+import findMyWay, { type Instance, type HTTPVersion } from 'find-my-way'
+import { WebSocketServer, type WebSocket } from 'ws'
+import { AppError, Forbidden, toEnvelope, Unavailable } from '../errors.ts'
+import type { Config } from '../config/index.ts'
+import type { Log } from '../log.ts'
+import { toAppError } from './answer-error.ts'
+import { assertHost, assertVersion, securityHeaders } from './headers.ts'
+import { parseQuery } from './parse.ts'
+import { canonicalTarget } from './paths.ts'
+import { requestId } from './request-id.ts'
+
+export type UpgradeRequest = {
+  id: string
+  raw: IncomingMessage
+  params: Record<string, string | undefined>
+  query: Record<string, string>
+  /** Subprotocols the client offers. */
+  protocols: string[]
+  log: Log
+}
+
+/** Completes the handshake; until then a thrown AppError is answered over HTTP. @param protocol the one selected */
+export type Accept = (protocol?: string) => Promise<WebSocket>
+
+export type UpgradeRoute = {
+  /** With the prefix, e.g. `/api/v1/ws/connection/:user_id`. */
+  path: string
+  /** Largest message in bytes; a larger one ends the socket with 1009. */
+  maxPayload: number
+  handle(req: UpgradeRequest, accept: Accept): Promise<void>
+}
+
+type Store = { route: UpgradeRoute; server: WebSocketServer }
+
+const GOING_AWAY = 1001
+const CLOSE_GRACE_MS = 2_000
+
+function originAllowed(req: IncomingMessage, config: Pick<Config, 'CORS_ORIGINS' | 'PUBLIC_URL'>): boolean {
+  const origin = req.headers.origin
+  if (origin === undefined) return true
+  if (config.CORS_ORIGINS.includes(origin) || origin === config.PUBLIC_URL) return true
+  // Without a PUBLIC_URL our own page is whatever host the browser reached us at.
+  return config.PUBLIC_URL === undefined && URL.canParse(origin) && new URL(origin).host === req.headers.host
+}
+
+/** WebSocket routes beside the HTTP ones: same paths, same errors, refused before the upgrade. */
+export class Upgrades {
+  readonly #router: Instance<HTTPVersion.V1> = findMyWay({ ignoreDuplicateSlashes: true, maxParamLength: 256 })
+  readonly #selected = new WeakMap<IncomingMessage, string>()
+  readonly #servers: WebSocketServer[] = []
+  readonly #config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>
+  readonly #log: Log
+  readonly #protect: ((req: IncomingMessage) => Promise<void>) | undefined
+  #closing = false
+
+  /** @param protect bans and limits by address, before anything else */
+  constructor(config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>, log: Log, protect?: (req: IncomingMessage) => Promise<void>) {
+    this.#config = config
+    this.#log = log
+    this.#protect = protect
+  }
+
+  add(route: UpgradeRoute): void {
+    const server = new WebSocketServer({
+      noServer: true,
+      maxPayload: route.maxPayload,
+      perMessageDeflate: false,
+      clientTracking: true,
+      handleProtocols: (_offered, req) => this.#selected.get(req) ?? false,
+    })
+    this.#servers.push(server)
+    this.#router.on('GET', route.path, () => undefined, { route, server } satisfies Store)
+  }
+
+  attach(http: Server): void {
+    http.on('upgrade', (raw, socket, head) => {
+      const id = requestId(raw)
+      socket.on('error', () => socket.destroy())
+      this.#judge(raw, socket, head, id).catch((error: unknown) => this.#refuse(socket, id, error))
+    })
+  }
+
+  async #judge(raw: IncomingMessage, socket: Duplex, head: Buffer, id: string): Promise<void> {
+    if (this.#closing) throw new Unavailable('The service is restarting.')
+    await this.#protect?.(raw)
+    assertHost(raw.headers.host, this.#config.ALLOWED_HOSTS)
+    assertVersion(raw.headers['x-api-version'])
+    const target = canonicalTarget(raw.url ?? '/')
+    const found = this.#router.find('GET', target.split('?')[0] ?? '')
+    if (!found) throw new AppError('NOT_FOUND', 'There is no such path.')
+    if (!originAllowed(raw, this.#config)) throw new Forbidden('This origin may not open a socket.')
+    const { route, server } = found.store as Store
+    const query = parseQuery(target.split('?').slice(1).join('?'))
+    const protocols = (raw.headers['sec-websocket-protocol'] ?? '').split(',').map((p) => p.trim()).filter(Boolean)
+    const log = this.#log.child({ request_id: id })
+    await route.handle({ id, raw, params: found.params, query, protocols, log }, (protocol) => {
+      if (protocol !== undefined) this.#selected.set(raw, protocol)
+      return new Promise((resolve, reject) => {
+        if (socket.destroyed) return void reject(new Error('the client has gone'))
+        server.handleUpgrade(raw, socket, head, (ws) => resolve(ws))
+      })
+    })
+  }
+
+  #refuse(socket: Duplex, id: string, error: unknown): void {
+    if (socket.destroyed) return
+    const known = toAppError(error)
+    if (known.code === 'INTERNAL') this.#log.error({ err: error, request_id: id }, 'upgrade failed')
+    const body = JSON.stringify(toEnvelope(known, id))
+    const headers = {
+      ...securityHeaders(this.#config.PUBLIC_URL?.startsWith('https:') ?? false),
+      'x-request-id': id,
+      'content-type': 'application/json; charset=utf-8',
+      'content-length': String(Buffer.byteLength(body)),
+      connection: 'close',
+      ...(known.more.retry_after === undefined ? {} : { 'retry-after': String(known.more.retry_after) }),
+      ...(known.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+    }
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+    socket.end(`HTTP/1.1 ${known.status} ${STATUS_CODES[known.status] ?? ''}\r\n${lines.join('')}\r\n${body}`)
+  }
+
+  /** Tells every socket that we go, then ends those that stay. */
+  async close(): Promise<void> {
+    this.#closing = true
+    const sockets = this.#servers.flatMap((server) => [...server.clients])
+    if (sockets.length === 0) return
+    for (const ws of sockets) ws.close(GOING_AWAY, 'restarting')
+    await new Promise((resolve) => setTimeout(resolve, Math.min(CLOSE_GRACE_MS, 100 + sockets.length)))
+    for (const ws of sockets) ws.terminate()
+  }
+}
