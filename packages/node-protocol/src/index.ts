@@ -1,1 +1,5 @@
 export * from './messages.ts'
+export * from './codec.ts'
+export * from './counters.ts'
+export * from './agent.ts'
+export * from './server-link.ts'

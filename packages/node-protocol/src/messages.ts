@@ -60,6 +60,8 @@ export const SlotApplied = z.strictObject({
   slot,
   version,
   ok: z.boolean(),
+  /** True when the kernel now holds a peer for this slot; false when it holds none or the change failed. */
+  held: z.boolean(),
   error: z.string().max(200).optional(),
   final: Counters.optional(),
 })
@@ -68,6 +70,8 @@ export type SlotApplied = z.infer<typeof SlotApplied>
 const Challenge = z.strictObject({
   type: z.literal('challenge'),
   nonce: z.string().min(22).max(64),
+  /** The history the proof is bound to; after a restore it is another one than at enrolment. */
+  installation: z.uuid(),
   versions: z.array(z.int()).min(1).max(8),
 })
 const Welcome = z.strictObject({
@@ -76,16 +80,26 @@ const Welcome = z.strictObject({
   installation: z.uuid(),
   config: NodeConfig,
 })
-/** Everything that should exist. Only a message with `complete: true` and the right `count` may empty a node. */
+/**
+ * Everything that should exist. Only a message with `complete: true` and the right `count` may empty a node.
+ * `empty` names the slots that nobody holds now, with their versions, so that a removal is settled by version here
+ * too; a held slot in neither list goes when the snapshot is newer than the message that brought it.
+ */
 const Snapshot = z.strictObject({
   type: z.literal('snapshot'),
   revision: Revision,
   complete: z.boolean(),
   count: z.int().min(0),
   peers: z.array(z.strictObject({ slot, version, peer: Peer })),
+  empty: z.array(z.strictObject({ slot, version })),
 })
+/**
+ * What changed between two horizons. The node moves its revision only when `since` is not past the one it stands at;
+ * otherwise something is missing and it asks for a snapshot. An empty list after the welcome says 'you are current'.
+ */
 const Changes = z.strictObject({
   type: z.literal('changes'),
+  since: Revision,
   revision: Revision,
   changes: z.array(SlotChange).max(65536),
 })
@@ -96,6 +110,8 @@ const Watch = z.strictObject({ type: z.literal('watch'), slots: z.array(slot).ma
 const Dismissed = z.strictObject({ type: z.literal('dismissed'), reason: z.string().max(200) })
 /** Generate a new WireGuard key and tell its public half. */
 const RotateKey = z.strictObject({ type: z.literal('rotate_key') })
+/** Reports of this link up to `seq` are stored durably; the node need not repeat them. */
+const Counted = z.strictObject({ type: z.literal('counted'), seq: z.int().min(0) })
 
 export const ServerMessage = z.discriminatedUnion('type', [
   Challenge,
@@ -106,6 +122,7 @@ export const ServerMessage = z.discriminatedUnion('type', [
   Watch,
   Dismissed,
   RotateKey,
+  Counted,
 ])
 export type ServerMessage = z.infer<typeof ServerMessage>
 
@@ -121,13 +138,16 @@ const Auth = z.strictObject({
 })
 const Applied = z.strictObject({
   type: z.literal('applied'),
+  /** Every change told below this horizon is confirmed by the kernel. */
   revision: Revision,
-  /** True when the kernel now holds exactly a snapshot of that revision. */
+  /** True when this is the last acknowledgement of a snapshot: the kernel holds all of it and nothing else. */
   complete: z.boolean(),
   slots: z.array(SlotApplied).max(65536),
 })
 const Report = z.strictObject({
   type: z.literal('report'),
+  /** Counts the reports of this link from 1; answered by `counted`. */
+  seq: z.int().min(1),
   /** Milliseconds since 1970 at the node when the counters were read. */
   at: z.int().min(0),
   peers: z.array(Counters).max(65536),

@@ -1,0 +1,94 @@
+import type { Counters } from '../messages.ts'
+import type { Counting, KernelCounters, Slot, Turn } from './types.ts'
+
+/** Begins to count a peer that is about to be written to the kernel under a key the kernel may know already. */
+export function beginCounting(turn: Turn, publicKey: string, version: number): Counting {
+  const { kernel } = turn.state
+  // A key on its way out begins at zero again.
+  const stray = kernel.busyKeys.has(publicKey) ? undefined : kernel.foreign.get(publicKey)
+  kernel.foreign.delete(publicKey)
+  // What the kernel counted for a peer we knew nothing of may have been reported before: leave it out.
+  const offset = stray ? { rx: -stray.rx, tx: -stray.tx } : { rx: 0n, tx: 0n }
+  return { version, epoch: nextEpoch(turn), offset, handshake_at: 0, raw: null, resetting: null }
+}
+
+/** The wall clock, but never the same or an earlier moment twice: clocks step. */
+function nextEpoch(turn: Turn): number {
+  const { state, now } = turn
+  state.lastEpoch = Math.max(state.lastEpoch + 1, Math.floor(now.wall))
+  return state.lastEpoch
+}
+
+/** What is reported for a counting; null while nothing was read. */
+export function countersOf(slot: number, counting: Counting, last: KernelCounters | null): Counters | null {
+  const raw = last ?? counting.raw
+  if (!raw || counting.version < 0) return null
+  return {
+    slot,
+    version: counting.version,
+    epoch: counting.epoch,
+    rx: String(atLeastZero(raw.rx + counting.offset.rx)),
+    tx: String(atLeastZero(raw.tx + counting.offset.tx)),
+    handshake_at: raw.handshake_at || counting.handshake_at,
+  }
+}
+
+/**
+ * The kernel began anew for this peer (interface recreated, peer gone and to be added again). What was read before is
+ * owed to the server, in the old epoch and before anything of the new one.
+ */
+export function restartCounting(turn: Turn, slot: Slot): void {
+  const { counting } = slot
+  if (!counting) return
+  const { resetting } = counting
+  const last = countersOf(slot.slot, counting, resetting ?? counting.raw)
+  if (last) owe(turn, last)
+  slot.counting = {
+    version: counting.version,
+    epoch: nextEpoch(turn),
+    offset: { rx: 0n, tx: 0n },
+    handshake_at: last?.handshake_at ?? counting.handshake_at,
+    raw: null,
+    resetting: null,
+  }
+  slot.idleSince = null
+  slot.sent = null
+  turn.dirtySlots.add(slot.slot)
+}
+
+/** The kernel forgot the peer's endpoint and counts from zero; the epoch goes on, with what it had as offset. */
+export function carryOver(turn: Turn, slot: Slot, counting: Counting, last: KernelCounters | null): void {
+  const before = last ?? counting.resetting
+  if (before) {
+    counting.offset = { rx: counting.offset.rx + before.rx, tx: counting.offset.tx + before.tx }
+    counting.handshake_at = before.handshake_at || counting.handshake_at
+  }
+  counting.raw = { rx: 0n, tx: 0n, handshake_at: 0 }
+  counting.resetting = null
+  slot.idleSince = null
+  turn.dirtySlots.add(slot.slot)
+}
+
+/**
+ * Finds out whether a begun reset of which no result came (the agent died, the write failed) was done. A peer that was
+ * reset shows another handshake and less than before. When both are possible nothing is added: never counted twice.
+ */
+export function settleReset(counting: Counting, current: KernelCounters): void {
+  const { resetting: before } = counting
+  if (!before) return
+  const grown = current.rx >= before.rx && current.tx >= before.tx && current.handshake_at > before.handshake_at
+  if (!grown && current.handshake_at !== before.handshake_at) {
+    counting.offset = { rx: counting.offset.rx + before.rx, tx: counting.offset.tx + before.tx }
+    counting.handshake_at = Math.max(counting.handshake_at, before.handshake_at)
+    counting.raw = null
+  }
+  counting.resetting = null
+}
+
+/** Keeps counters to be reported until the server has counted them. */
+export function owe(turn: Turn, counters: Counters): void {
+  turn.state.owed.push({ counters, sent: null })
+  turn.newOwed.push(counters)
+}
+
+const atLeastZero = (count: bigint) => (count < 0n ? 0n : count)
