@@ -10,7 +10,7 @@ const base64 = (hex: string): string => Buffer.from(hex, 'hex').toString('base64
 const bytes = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex, 'hex'))
 const hexOf = (b: Uint8Array): string => Buffer.from(b).toString('hex')
 /** A number as 32 bytes, little-endian, in hex. */
-const element = (n: bigint): string => hexOf(bytes(n.toString(16).padStart(64, '0')).reverse())
+const element = (n: bigint): string => hexOf(bytes(n.toString(16).padStart(64, '0')).toReversed())
 
 const P = 2n ** 255n - 19n
 const HIGH_BIT = 2n ** 255n

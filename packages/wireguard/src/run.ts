@@ -31,9 +31,9 @@ export function run(tool: string, args: string[], fds: number[] = []): Promise<s
       env: TOOL_ENV,
       cwd: '/',
       stdio: ['ignore', 'pipe', 'pipe', ...fds],
-      timeout: TOOL_TIMEOUT_MS,
-      killSignal: 'SIGKILL',
     })
+    // Not spawn's own `timeout`: its timer stays for the full time when the program does not exist.
+    const timer = setTimeout(() => child.kill('SIGKILL'), TOOL_TIMEOUT_MS)
     const out: Buffer[] = []
     let err = ''
     child.stdout?.on('data', (chunk: Buffer) => out.push(chunk))
@@ -41,10 +41,12 @@ export function run(tool: string, args: string[], fds: number[] = []): Promise<s
       if (err.length < STDERR_KEPT) err += chunk.toString('latin1')
     })
     child.on('error', (cause: NodeJS.ErrnoException) => {
+      clearTimeout(timer)
       if (cause.code === 'ENOENT') reject(new WireguardUnavailable('no-tool', `${tool} is not installed`))
       else reject(new DriverFailed(`${tool} could not be started`, cause))
     })
     child.on('close', (code) => {
+      clearTimeout(timer)
       if (code === 0) resolve(Buffer.concat(out).toString('latin1'))
       else reject(new ToolFailed(tool, code, err.slice(0, STDERR_KEPT)))
     })

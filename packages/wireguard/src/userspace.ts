@@ -96,10 +96,11 @@ async function checkRights(): Promise<void> {
 
 /** Deleting the interface ends wireguard-go, which takes its socket away; one that is dead already cannot. */
 async function end(name: string): Promise<void> {
-  const link = await readLink(name)
-  if (link?.kind === 'tun') await ip('link', 'delete', 'dev', name)
-  if (link && !(await until(async () => !(await answers(name)), END_MS)))
-    throw new DriverFailed('wireguard-go did not end')
+  // A TUN device at whose socket nobody answers belongs to another program.
+  if ((await answers(name)) && (await readLink(name))?.kind === 'tun') {
+    await ip('link', 'delete', 'dev', name)
+    if (!(await until(async () => !(await answers(name)), END_MS))) throw new DriverFailed('wireguard-go did not end')
+  }
   if (!(await answers(name))) await rm(socketPath(name), { force: true })
 }
 
