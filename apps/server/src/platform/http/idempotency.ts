@@ -27,7 +27,14 @@ const KEPT_HOURS = 24
 const PURPOSE = 'idempotency'
 
 type Key = { user: string; route: string; hash: Buffer; salt: Buffer; body: Buffer }
-type Row = { body_hash: Buffer; effect_id: string | null; status: number | null; answer: Buffer | null; stale: boolean; expired: boolean }
+type Row = {
+  body_hash: Buffer
+  effect_id: string | null
+  status: number | null
+  answer: Buffer | null
+  stale: boolean
+  expired: boolean
+}
 
 const sha256 = (...parts: (string | Buffer)[]): Buffer => {
   const hash = createHash('sha256')
@@ -75,7 +82,8 @@ export function useIdempotency(app: App, sql: Sql, secrets: Secrets, userOf: (re
   function keyOf(req: FastifyRequest): Key | null {
     const given = req.headers['idempotency-key']
     if (given === undefined || req.routeOptions.config.idempotent !== true) return null
-    if (typeof given !== 'string' || given.length < 16 || given.length > 255) throw invalidField('Idempotency-Key', 'must be 16 to 255 characters')
+    if (typeof given !== 'string' || given.length < 16 || given.length > 255)
+      throw invalidField('Idempotency-Key', 'must be 16 to 255 characters')
     const body = sha256(JSON.stringify(req.params), JSON.stringify(req.query), JSON.stringify(req.body ?? {}))
     const route = `${req.method} ${req.routeOptions.url}`
     return { user: userOf(req), route, hash: sha256(given), salt: Buffer.from(given), body }
@@ -94,7 +102,12 @@ export function useIdempotency(app: App, sql: Sql, secrets: Secrets, userOf: (re
 
   function replay(reply: FastifyReply, key: Key, row: Row): FastifyReply {
     const text = row.answer ? secrets.open(PURPOSE, binding(key), row.answer, key.salt).toString() : ''
-    return reply.code(row.status ?? 200).header('idempotent-replayed', 'true').type('application/json; charset=utf-8').serializer(String).send(text)
+    return reply
+      .code(row.status ?? 200)
+      .header('idempotent-replayed', 'true')
+      .type('application/json; charset=utf-8')
+      .serializer(String)
+      .send(text)
   }
 
   app.addHook('preHandler', async (req, reply) => {
@@ -124,7 +137,8 @@ export function useIdempotency(app: App, sql: Sql, secrets: Secrets, userOf: (re
     if (!isKept(reply.statusCode)) {
       await forget(sql, key)
     } else {
-      const sealed = typeof payload === 'string' ? secrets.seal(PURPOSE, binding(key), Buffer.from(payload), key.salt) : null
+      const sealed =
+        typeof payload === 'string' ? secrets.seal(PURPOSE, binding(key), Buffer.from(payload), key.salt) : null
       await sql`update idempotency_marks set status = ${reply.statusCode}, answer = ${sealed}
                  where user_id = ${key.user} and route = ${key.route} and key_hash = ${key.hash}`
     }

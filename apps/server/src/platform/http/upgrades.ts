@@ -56,7 +56,11 @@ export class Upgrades {
   #closing = false
 
   /** @param protect bans and limits by address, before anything else */
-  constructor(config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>, log: Log, protect?: (req: IncomingMessage) => Promise<void>) {
+  constructor(
+    config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>,
+    log: Log,
+    protect?: (req: IncomingMessage) => Promise<void>,
+  ) {
     this.#config = config
     this.#log = log
     this.#protect = protect
@@ -93,7 +97,10 @@ export class Upgrades {
     if (!originAllowed(raw, this.#config)) throw new Forbidden('This origin may not open a socket.')
     const { route, server } = found.store as Store
     const query = parseQuery(target.split('?').slice(1).join('?'))
-    const protocols = (raw.headers['sec-websocket-protocol'] ?? '').split(',').map((p) => p.trim()).filter(Boolean)
+    const protocols = (raw.headers['sec-websocket-protocol'] ?? '')
+      .split(',')
+      .map((p) => p.trim())
+      .filter(Boolean)
     const log = this.#log.child({ request_id: id })
     await route.handle({ id, raw, params: found.params, query, protocols, log }, (protocol) => {
       if (protocol !== undefined) this.#selected.set(raw, protocol)
