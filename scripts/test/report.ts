@@ -57,7 +57,7 @@ export function coverageLines(covered: Covered[], root: string): string[] {
   const share = (part: number, whole: number) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : '-').padStart(8)
   const row = (name: string, files: Covered[]) =>
     `${name.padEnd(26)}${share(sum(files, 'coveredLineCount'), sum(files, 'totalLineCount'))}` +
-    `${share(sum(files, 'coveredBranchCount'), sum(files, 'totalBranchCount'))}`
+    share(sum(files, 'coveredBranchCount'), sum(files, 'totalBranchCount'))
   const rows = [...areas].toSorted(([a], [b]) => a.localeCompare(b)).map(([name, files]) => row(name, files))
   return [`${'coverage'.padEnd(26)}   lines  branches`, ...rows, row('together', covered)]
 }

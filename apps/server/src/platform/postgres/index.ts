@@ -19,7 +19,7 @@ export type EmbeddedPostgres = PostgresUrls & {
   /** Folder of the Unix socket. */
   socket: string
   /** Fast shutdown, waited for. Close the pools first: open transactions are rolled back. */
-  stop(): Promise<void>
+  stop: () => Promise<void>
 }
 export type EmbeddedOptions = {
   dataDir: string

@@ -23,7 +23,7 @@ export type Prepared = {
   /** True when the cluster was made just now. */
   made: boolean
   /** Starts the server; may be called again after it ended. */
-  start(): Promise<Postmaster>
+  start: () => Promise<Postmaster>
 }
 
 /** Everything before the start: programs, version, an empty cluster when there is none, an end to what is left over. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { embeddedPostgresUrl, FolderInUse, socketHost } from '../postgres/index.ts'
-import { takeLock } from '../postgres/lock.ts'
+import { takeLock, type Lock } from '../postgres/lock.ts'
 import { settle } from '../postgres/place.ts'
 import { prepare } from '../postgres/prepare.ts'
 import { ensureRoles } from '../postgres/roles.ts'
@@ -29,11 +29,19 @@ async function running(folder: string): Promise<string | undefined> {
 }
 
 /** One process at a time looks and, if need be, starts; the others wait. */
-async function inTurn<T>(lock: string, work: () => Promise<T>): Promise<T> {
+async function inTurn<T>(path: string, work: () => Promise<T>): Promise<T> {
+  const lock = await waitForLock(path)
+  try {
+    return await work()
+  } finally {
+    await lock.release()
+  }
+}
+
+async function waitForLock(path: string): Promise<Lock> {
   for (;;) {
     try {
-      const taken = await takeLock(lock)
-      return await work().finally(() => taken.release())
+      return await takeLock(path)
     } catch (error) {
       if (!(error instanceof FolderInUse)) throw error
       await sleep(50)
