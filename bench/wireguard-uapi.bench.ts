@@ -29,7 +29,7 @@ if (process.env[MARK] === undefined) {
 type Figures = Map<string, { wall: number[]; cpu: number[] }>
 
 /** Milliseconds of wall clock, and of processor in this process, that `act` takes. */
-async function measure(figures: Figures, what: string, act: () => Promise<unknown> | unknown): Promise<void> {
+async function measure(figures: Figures, what: string, act: () => unknown): Promise<void> {
   const cpu = process.cpuUsage()
   const began = performance.now()
   await act()

@@ -23,7 +23,7 @@ export type InterfaceState = { publicKey: string; listenPort: number; peers: Pee
 export interface Driver {
   readonly name: string
   readonly backend: 'kernel' | 'userspace'
-  /** True when the interface is there and answers. */
+  /** True when the interface is there and answers. @throws {WireguardUnavailable} we may not ask */
   exists(): Promise<boolean>
   /**
    * Makes the interface, down and without addresses, unless it is there. A userspace one runs in a session of its own

@@ -15,7 +15,7 @@ export { clientConfig, formatEndpoint, parseEndpoint, type ClientConfig, type En
 export { parseConfig } from './parse-config.ts'
 export type { Driver, InterfaceState, PeerOp, PeerState, PeerWish } from './driver.ts'
 export { openDriver, type DriverOptions } from './open-driver.ts'
-export { readLink, setLink, type LinkState } from './link.ts'
+export { kernelHasWireguard, readLink, setLink, type LinkState } from './link.ts'
 export { Initiator, type InitiatorKeys, type Sources } from './noise/initiator.ts'
 export { Session } from './noise/session.ts'
 export { openTunnel, probe, type Tunnel, type TunnelOptions } from './noise/tunnel.ts'

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { accessSync, closeSync, constants, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DriverFailed, WireguardUnavailable } from './errors.ts'
@@ -72,8 +72,20 @@ export async function withSecrets<T>(texts: string[], use: (fds: number[]) => Pr
   }
 }
 
+/** A file system in memory: what is written there never reaches a disk. */
+const MEMORY = '/dev/shm'
+
+function isWritable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
 function openNameless(count: number, fds: number[]): void {
-  const folder = mkdtempSync(join(tmpdir(), 'wg-'))
+  const folder = mkdtempSync(join(isWritable(MEMORY) ? MEMORY : tmpdir(), 'wg-'))
   try {
     for (let i = 0; i < count; i++) fds.push(openSync(join(folder, `${i}`), 'wx+', 0o600))
   } finally {
