@@ -37,7 +37,7 @@ async function chooseBackend(name: string): Promise<'kernel' | 'userspace'> {
  * Runs orders one after the other, in the sequence they came: a dump never meets a removal half-way (CVE-2024-26951),
  * and two changes of one peer cannot overtake each other.
  */
-function inTurn(name: string, backend: 'kernel' | 'userspace', link: Link, control: Control): Driver {
+export function inTurn(name: string, backend: 'kernel' | 'userspace', link: Link, control: Control): Driver {
   let last: Promise<unknown> = Promise.resolve()
   const turn = <T>(act: () => Promise<T>): Promise<T> => {
     const mine = last.then(act, act)

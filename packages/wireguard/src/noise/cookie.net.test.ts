@@ -55,6 +55,6 @@ inNamespace(import.meta.filename, ['tun', 'wg', 'wireguard-go'], () => {
       }
       initiator.takeCookie(await answer(3))
       assert.equal(initiator.finish(await answer(2)).encrypt().length, 32)
-      },
+    },
   )
 })
