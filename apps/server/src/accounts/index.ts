@@ -1,0 +1,1 @@
+export { isAtLeast, isPermission, isStaff, permissionsOf, ROLES, type Permission, type Role } from './permissions.ts'
