@@ -1,5 +1,6 @@
 import fastJsonStringify, { type Schema } from 'fast-json-stringify'
 import { z } from 'zod'
+import { tidy } from './tidy.ts'
 
 /** JSON Schema of what we answer. Dates are RFC 3339 text, 64-bit counts integers. */
 export function outputSchema(schema: z.ZodType, target: 'draft-7' | 'draft-2020-12'): Record<string, unknown> {
@@ -7,16 +8,7 @@ export function outputSchema(schema: z.ZodType, target: 'draft-7' | 'draft-2020-
     target,
     io: 'output',
     unrepresentable: 'any',
-    override: ({ zodSchema, jsonSchema }) => {
-      const type = zodSchema._zod.def.type
-      if (type === 'date') Object.assign(jsonSchema, { type: 'string', format: 'date-time' })
-      if (type === 'bigint') Object.assign(jsonSchema, { type: 'integer', format: 'int64' })
-      if (type === 'number') {
-        // zod prints the safe-integer range as bounds; that is noise to a reader.
-        if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
-        if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
-      }
-    },
+    override: tidy,
   })
 }
 

@@ -1,0 +1,2 @@
+export { openapiDocument, useOpenapi } from './document.ts'
+export { openapiRoutes } from './pages.ts'
