@@ -1,5 +1,5 @@
 /** What the kernel of one node counted for one tunnel, folded from reports that may come twice, late or never. */
-export interface Account {
+export interface CounterAccount {
   /** The newest epoch seen, ms since 1970; 0 = none yet. */
   epoch: number
   /** Bytes of all earlier epochs. */
@@ -13,14 +13,14 @@ export interface Account {
 }
 
 /** The part of a report that counts. */
-export interface Report {
+export interface CounterReport {
   epoch: number
   rx: bigint | string
   tx: bigint | string
   handshake_at: number
 }
 
-export const emptyAccount: Readonly<Account> = {
+export const emptyAccount: Readonly<CounterAccount> = {
   epoch: 0,
   baseRx: 0n,
   baseTx: 0n,
@@ -35,7 +35,7 @@ export const emptyAccount: Readonly<Account> = {
  * already or is lost, but it is never counted twice.
  * @returns the account itself when the report tells nothing new
  */
-export function foldCounters(account: Account, report: Report): Account {
+export function foldCounters(account: CounterAccount, report: CounterReport): CounterAccount {
   if (report.epoch < account.epoch) return account
   const renewed = report.epoch > account.epoch
   const baseRx = renewed ? account.rx : account.baseRx

@@ -40,7 +40,7 @@ function compareSlot(turn: Turn, slot: Slot, wanted: Peer, peer: KernelPeer | un
   if (!mayWrite(turn.state)) return
   if (!peer) restartCounting(turn, slot)
   reopen(turn, slot)
-  queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer: wanted })
+  queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer: wanted, fresh: !peer || leaving })
 }
 
 function isAsWanted(peer: KernelPeer, wanted: Peer): boolean {

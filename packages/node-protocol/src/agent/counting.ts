@@ -1,15 +1,19 @@
 import type { Counters } from '../messages.ts'
-import type { Counting, KernelCounters, Slot, Turn } from './types.ts'
+import type { Counting, KernelCounters, KernelPeer, Slot, Turn } from './types.ts'
 
 /** Begins to count a peer that is about to be written to the kernel under a key the kernel may know already. */
 export function beginCounting(turn: Turn, publicKey: string, version: number): Counting {
-  const { kernel } = turn.state
-  // A key on its way out begins at zero again.
-  const stray = kernel.busyKeys.has(publicKey) ? undefined : kernel.foreign.get(publicKey)
-  kernel.foreign.delete(publicKey)
+  const stray = strayOf(turn, publicKey)
+  turn.state.kernel.foreign.delete(publicKey)
   // What the kernel counted for a peer we knew nothing of may have been reported before: leave it out.
   const offset = stray ? { rx: -stray.rx, tx: -stray.tx } : { rx: 0n, tx: 0n }
   return { version, epoch: nextEpoch(turn), offset, handshake_at: 0, raw: null, resetting: null }
+}
+
+/** The peer with this key that the kernel holds for nobody, unless it is on its way out. */
+export function strayOf(turn: Turn, publicKey: string): KernelPeer | undefined {
+  const { busyKeys, foreign } = turn.state.kernel
+  return busyKeys.has(publicKey) ? undefined : foreign.get(publicKey)
 }
 
 /** The wall clock, but never the same or an earlier moment twice: clocks step. */

@@ -34,8 +34,15 @@ function takeResult(turn: Turn, op: KernelOp, result: KernelResult): void {
   const slot = turn.state.slots.get(op.slot)
   if (!slot) return
   if (op.op === 'remove' && result.ok) removed(turn, slot, op.public_key, result)
-  if (op.op === 'set' && result.ok) slot.written = op.version
+  if (op.op === 'set' && result.ok) wasSet(turn, slot, op.version, op.peer.public_key, result)
   if (op.op === 'reset') wasReset(turn, slot, op.peer.public_key, result)
+}
+
+function wasSet(turn: Turn, slot: Slot, version: number, publicKey: string, result: KernelResult): void {
+  slot.written = version
+  if (!result.last) return
+  // A removal before it had failed; this write did it.
+  for (const other of turn.state.slots.values()) removed(turn, other, publicKey, result)
 }
 
 function removed(turn: Turn, slot: Slot, publicKey: string, result: KernelResult): void {

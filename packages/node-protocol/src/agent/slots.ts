@@ -1,5 +1,5 @@
 import type { Counters, Peer } from '../messages.ts'
-import { beginCounting, owe } from './counting.ts'
+import { beginCounting, owe, strayOf } from './counting.ts'
 import { queueOp } from './turn.ts'
 import type { AgentState, Slot, Turn } from './types.ts'
 
@@ -48,13 +48,14 @@ function release(turn: Turn, slot: Slot, peer: Peer, version: number): void {
 function hold(turn: Turn, slot: Slot, peer: Peer): void {
   const { state } = turn
   for (const claim of claimsOf(peer)) state.claims.set(claim, slot.slot)
+  // A new counting begins at zero, unless it takes over a peer the kernel holds already.
+  const fresh = !slot.counting && !strayOf(turn, peer.public_key)
   if (slot.counting) slot.counting.version = slot.version
   else {
-    if (slot.final) owe(turn, slot.final)
     slot.final = null
     slot.counting = beginCounting(turn, peer.public_key, slot.version)
   }
-  if (mayWrite(state)) queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer })
+  if (mayWrite(state)) queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer, fresh })
 }
 
 /** The keys and addresses that only one slot may have. */
@@ -103,12 +104,11 @@ export function refuse(turn: Turn, wish: { slot: number; version: number }, erro
   })
 }
 
-/** Keeps the last counters of a peer that is gone. */
+/** Keeps the last counters of a peer that is gone: told with the acknowledgement, and owed until they are counted. */
 export function setFinal(turn: Turn, slot: Slot, final: Counters | null): void {
   if (!final) return
-  // The slot is held again: its acknowledgement carries no final, so the counters travel with the reports.
-  if (slot.final || slot.peer) owe(turn, final)
-  else slot.final = final
+  owe(turn, final)
+  slot.final = slot.peer ? null : final
   turn.dirtySlots.add(slot.slot)
 }
 

@@ -80,7 +80,16 @@ function takeAcknowledgement(turn: Turn): NodeMessage | null {
   if (!complete && !turn.acknowledge && turn.applied.size === 0) return null
   if (complete) link.snapshot = null
   const slots: SlotApplied[] = [...turn.applied.values()]
+  if (slots.some(({ final }) => final)) markFinalsSent(turn)
   return { type: 'applied', revision: String(confirmed), complete, slots }
+}
+
+/** The server stores in order: once a later report is counted, so are the finals told before it. */
+function markFinalsSent({ state, applied }: Turn): void {
+  for (const owed of state.owed) {
+    if (owed.sent === null && applied.get(owed.counters.slot)?.final?.epoch === owed.counters.epoch)
+      owed.sent = state.link.seq + 1
+  }
 }
 
 function snapshotIsDone(state: AgentState, revision: bigint): boolean {

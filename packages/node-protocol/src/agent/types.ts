@@ -24,17 +24,18 @@ export interface KernelPeer extends KernelCounters {
 /**
  * One write to the kernel. A batch is written in the order given, batches one after the other.
  * - `remove`: read the counters, remove the peer, flush the tracked flows of its addresses. An absent peer is `ok`.
- * - `set`: add the peer or set its PSK and exactly these addresses, in place. Counters go on.
+ * - `set`: add the peer or set its PSK and exactly these addresses, in place. Counters go on, unless `fresh`: then a peer
+ *   with this key is removed first, in the same write, and its counters come back as `last`.
  * - `reset`: read the counters, then remove and add in one write, so that the endpoint is forgotten.
  * - `purge`: like `remove`, for a key that belongs to no slot.
  */
 export type KernelOp =
   | { op: 'remove'; slot: number; version: number; public_key: string; allowed_ips: readonly string[] }
-  | { op: 'set'; slot: number; version: number; peer: Peer }
+  | { op: 'set'; slot: number; version: number; peer: Peer; fresh: boolean }
   | { op: 'reset'; slot: number; version: number; peer: Peer }
   | { op: 'purge'; public_key: string; allowed_ips: readonly string[] }
 
-/** The outcome of one operation; `last` = the counters read before a `remove` or `reset`, null when the peer was absent. */
+/** The outcome of one operation; `last` = the counters of the peer that was removed for it, null when there was none. */
 export interface KernelResult {
   ok: boolean
   error?: string
@@ -137,7 +138,7 @@ export interface Slot {
   at: bigint
   counting: Counting | null
   leaving: Leaving[]
-  /** The last counters of the peer before, told with every acknowledgement until the slot is given again. */
+  /** The last counters of the peer before, told with every acknowledgement until the slot is held again. */
   final: Counters | null
   /** Everything told below this is unaffected by the slot still being unconfirmed. */
   base: bigint
@@ -149,7 +150,7 @@ export interface Slot {
   sent: Counters | null
 }
 
-/** Counters of a counting that ended, reported until counted. */
+/** Counters of a counting that ended, reported until counted; `sent` = the report of this link that covers them. */
 export interface Owed {
   counters: Counters
   sent: number | null

@@ -94,11 +94,9 @@ function takeApplied(turn: LinkTurn, applied: Applied): void {
 }
 
 function moveHorizon({ link, effects }: LinkTurn, revision: bigint): void {
-  if (revision > link.told) {
-    effects.push({ type: 'warn', code: 'revision_never_told', detail: String(revision) })
-    return
-  }
-  if (revision <= link.acked) return
+  // Past what this link told: an earlier link told it and the kernel finished since the proof. It is said again with
+  // the answer to the greeting.
+  if (revision > link.told || revision <= link.acked) return
   link.acked = revision
   for (const [slot, waiting] of link.outstanding) if (waiting.revision <= revision) link.outstanding.delete(slot)
   effects.push({ type: 'complete', revision: String(revision) })

@@ -1,0 +1,83 @@
+import { parseNodeMessage, parseServerMessage } from '../codec.ts'
+import type { NodeMessage, ServerMessage } from '../messages.ts'
+import type { Random } from './random.ts'
+import type { Timeline } from './timeline.ts'
+
+type End = 'agent' | 'server'
+
+/** The two ends of a socket. */
+export interface Ends {
+  agent: { heard: (message: ServerMessage) => void; lost: () => void }
+  server: { heard: (message: NodeMessage) => void; lost: () => void }
+}
+
+/**
+ * One TCP-like socket: in order, with delay; a cut loses what is on its way, and each end learns of it in its own time.
+ * Everything passes the codec, so a message its schema refuses shows here.
+ */
+export class Socket {
+  readonly #timeline: Timeline
+  readonly #random: Random
+  readonly #ends: Ends
+  readonly #arrival = { agent: 0, server: 0 }
+  #open = true
+  readonly sentToAgent: string[] = []
+  readonly sentToServer: string[] = []
+
+  constructor(timeline: Timeline, random: Random, ends: Ends) {
+    this.#timeline = timeline
+    this.#random = random
+    this.#ends = ends
+  }
+
+  get open(): boolean {
+    return this.#open
+  }
+
+  toAgent(message: ServerMessage): void {
+    const text = JSON.stringify(message)
+    this.sentToAgent.push(text)
+    this.#carry('agent', () => this.#hearServer(text))
+  }
+
+  toServer(message: NodeMessage): void {
+    const text = JSON.stringify(message)
+    this.sentToServer.push(text)
+    this.#carry('server', () => this.#hearNode(text))
+  }
+
+  /** A hostile transport: what was said before is said again, out of its order. */
+  repeat(): void {
+    const old = this.#random.pick(this.sentToAgent)
+    const said = this.#random.pick(this.sentToServer)
+    if (old && /"type":"(changes|snapshot|counted)"/.test(old)) this.#carry('agent', () => this.#hearServer(old))
+    if (said && /"type":"(applied|report)"/.test(said)) this.#carry('server', () => this.#hearNode(said))
+  }
+
+  /** Cuts the socket; the ends learn of it after at most so many ms. */
+  cut(delay: { agent: number; server: number }): void {
+    if (!this.#open) return
+    this.#open = false
+    this.#timeline.after(delay.agent, () => this.#ends.agent.lost())
+    this.#timeline.after(delay.server, () => this.#ends.server.lost())
+  }
+
+  #carry(to: End, deliver: () => void): void {
+    if (!this.#open) return
+    const at = Math.max(this.#arrival[to], this.#timeline.now + this.#random.int(1, 40))
+    this.#arrival[to] = at
+    this.#timeline.after(at - this.#timeline.now, () => this.#open && deliver())
+  }
+
+  #hearServer(text: string): void {
+    const parsed = parseServerMessage(text)
+    if (!parsed.ok) throw new Error(`server said ${text}: ${parsed.error}`)
+    this.#ends.agent.heard(parsed.message)
+  }
+
+  #hearNode(text: string): void {
+    const parsed = parseNodeMessage(text)
+    if (!parsed.ok) throw new Error(`node said ${text}: ${parsed.error}`)
+    this.#ends.server.heard(parsed.message)
+  }
+}
