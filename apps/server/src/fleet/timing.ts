@@ -1,0 +1,12 @@
+/** Nodes' links are noted at least this often by the room that holds them. */
+export const HEARTBEAT_S = 10
+/** A link whose heartbeat is older is not believed: its instance died. Two beats and a half. */
+export const LINK_FRESH_S = 25
+/** For so long no sign of a node: offline (api.md, section 3). */
+export const OFFLINE_AFTER_S = 60
+/** Between two looks at the counts; longer when a look takes long. */
+export const REFRESH_MS = 1_000
+/** At most a twentieth of the time is spent looking. */
+export const REFRESH_SHARE = 20
+/** Between two rounds that write status, load and ping into the table. */
+export const SETTLE_MS = 10_000
