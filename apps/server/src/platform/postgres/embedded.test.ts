@@ -178,11 +178,15 @@ test('a socket folder with blanks, commas and quotes in its name works', async (
   assert.deepEqual(await query(appUrl, 'select 1'), [1])
 })
 
-test('a signal to our process group, as Ctrl-C sends it, does not reach PostgreSQL', async (t) => {
-  const dataDir = await temporaryFolder(t)
-  await start(t, dataDir)
-  const pid = await postmasterOf(dataDir)
-  const group = async (of: number) => (await readFile(`/proc/${of}/stat`, 'utf8')).split(') ')[1]?.split(' ')[2]
-  assert.notEqual(await group(pid), await group(process.pid))
-  assert.equal(await group(pid), String(pid))
-})
+test(
+  'a signal to our process group, as Ctrl-C sends it, does not reach PostgreSQL',
+  { skip: process.platform !== 'linux' && 'needs /proc' },
+  async (t) => {
+    const dataDir = await temporaryFolder(t)
+    await start(t, dataDir)
+    const pid = await postmasterOf(dataDir)
+    const group = async (of: number) => (await readFile(`/proc/${of}/stat`, 'utf8')).split(') ')[1]?.split(' ')[2]
+    assert.notEqual(await group(pid), await group(process.pid))
+    assert.equal(await group(pid), String(pid))
+  },
+)
