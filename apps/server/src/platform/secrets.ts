@@ -128,7 +128,8 @@ export async function initSecrets(path: string): Promise<'made' | 'present'> {
 
 /** Reads the secrets. @throws a readable message when the file is not ours to trust */
 export async function loadSecrets(path: string): Promise<Secrets> {
-  const info = await stat(path)
+  const info = await stat(path).catch(() => undefined)
+  if (!info) throw new Error(`${path} is missing. Make it once with: prime keys init`)
   if (info.mode & 0o077) throw new Error(`${path} can be read by others: chmod 600 it`)
   let parsed: unknown
   try {

@@ -1,0 +1,6 @@
+export { serve, startServer, type Running } from './main.ts'
+export { ConfigError, parseConfig, readEnv } from './platform/config/index.ts'
+export { migrateDown, migrateUp, migrationStatus } from './platform/db/index.ts'
+export { embeddedPostgresUrl, startEmbeddedPostgres } from './platform/postgres/index.ts'
+export { initSecrets } from './platform/secrets.ts'
+export { createLog } from './platform/log.ts'

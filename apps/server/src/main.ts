@@ -1,0 +1,89 @@
+import { composeServer } from './compose.ts'
+import { ConfigError, parseConfig, readEnv, type Config, type Env } from './platform/config/index.ts'
+import { createLog } from './platform/log.ts'
+import { startFoundation } from './start.ts'
+
+export type Running = {
+  url: string
+  config: Config
+  /** What the terminal shows once, e.g. the first admin's password. */
+  notices: string[]
+  stop(): Promise<void>
+}
+
+/** How long a stop may take before the process ends anyway. */
+const STOP_WITHIN_MS = 15_000
+const IMPATIENT_AFTER_MS = 1_000
+
+/**
+ * Starts the control plane: secrets, database, rooms, then listens.
+ * @throws {ConfigError} naming every fault of the configuration; other errors carry a readable message
+ */
+export async function startServer(env: Env = readEnv(process.env)): Promise<Running> {
+  const config = parseConfig(env)
+  const log = createLog(config.LOG_LEVEL)
+  const foundation = await startFoundation(config, log)
+  try {
+    const server = await composeServer(config, foundation, log)
+    const { url, notices } = await server.start()
+    return {
+      url,
+      config,
+      notices,
+      async stop() {
+        await server.stop()
+        await foundation.stop()
+      },
+    }
+  } catch (error) {
+    await foundation.stop()
+    throw error
+  }
+}
+
+function explain(error: unknown): string {
+  const { code, port, address } = error as NodeJS.ErrnoException & { port?: number; address?: string }
+  if (code === 'EADDRINUSE')
+    return `Port ${port} on ${address} is taken by another program. Stop it, or choose another: PORT=8001 npm start`
+  if (code === 'EACCES' && port !== undefined)
+    return `Port ${port} needs more rights. Choose one above 1023: PORT=8000 npm start`
+  if (error instanceof ConfigError) return error.message
+  return error instanceof Error ? error.message : String(error)
+}
+
+function banner({ url, config, notices }: Running): string {
+  const lines = [
+    `${config.APP_NAME} is ready.`,
+    `  API        ${url}/api/v1`,
+    `  Try it     ${url}/docs`,
+    `  Read it    ${url}/redoc`,
+    ...notices.map((notice) => `  ${notice}`),
+  ]
+  return `\n${lines.join('\n')}\n\nStop with Ctrl-C.\n`
+}
+
+/** `prime serve`: runs until SIGINT or SIGTERM. @returns the exit code */
+export async function serve(): Promise<number> {
+  const began = performance.now()
+  // Heard before anything is started, so that a stop during the start still ends the database cleanly.
+  const stopping = new Promise<NodeJS.Signals>((resolve) => {
+    process.once('SIGINT', resolve)
+    process.once('SIGTERM', resolve)
+  })
+  let running: Running
+  try {
+    running = await startServer()
+  } catch (error) {
+    console.error(explain(error))
+    return 1
+  }
+  console.log(banner(running))
+  console.error(`Ready after ${Math.round(performance.now() - began)} ms.`)
+  await stopping
+  const stoppedAt = performance.now()
+  // One Ctrl-C may arrive twice (terminal and npm); a second one later means: now.
+  process.on('SIGINT', () => performance.now() - stoppedAt > IMPATIENT_AFTER_MS && process.exit(130))
+  setTimeout(() => process.exit(1), STOP_WITHIN_MS).unref()
+  await running.stop()
+  return 0
+}

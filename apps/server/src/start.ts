@@ -1,0 +1,81 @@
+import { migrateUp, openPool, type Sql } from './platform/db/index.ts'
+import type { Config } from './platform/config/index.ts'
+import { memoryKv, redisKv, type Kv } from './platform/kv/index.ts'
+import type { Log } from './platform/log.ts'
+import { startEmbeddedPostgres } from './platform/postgres/index.ts'
+import { initSecrets, loadSecrets, type Secrets } from './platform/secrets.ts'
+
+const APP_ROLE = 'prime_app'
+
+/** What every room stands on, started in order; `stop` ends it in the reverse order. */
+export type Foundation = {
+  sql: Sql
+  /** For programs of their own pool (the job queue): the address and the role to take on. */
+  database: { url: string; role: string | undefined }
+  kv: Kv
+  secrets: Secrets
+  embedded: boolean
+  stop(): Promise<void>
+}
+
+type Database = { ownerUrl: string; appUrl: string; embedded: boolean; stop(): Promise<void> }
+
+async function openDatabase(config: Config, log: Log): Promise<Database> {
+  if (config.DATABASE_URL) {
+    const url = config.DATABASE_URL
+    return { ownerUrl: config.MIGRATE_DATABASE_URL ?? url, appUrl: url, embedded: false, stop: async () => undefined }
+  }
+  return { ...(await startEmbeddedPostgres({ dataDir: config.DATA_DIR, log })), embedded: true }
+}
+
+/** The role to drop to: ours where the login may take it on, none where the operator's own login has no such right. */
+async function runtimeRole(url: string, log: Log): Promise<string | undefined> {
+  const sql = openPool(url, { max: 1 })
+  try {
+    const [row] = await sql<{ fits: boolean }[]>`
+      select exists (select from pg_roles where rolname = ${APP_ROLE}) and pg_has_role(current_user, ${APP_ROLE}, 'member') as fits`
+    if (row?.fits) return APP_ROLE
+    log.warn('the database login cannot take on the role prime_app: the service runs with the rights of its login')
+    return undefined
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+/** Two instances with different secrets could not read each other's sealed rows: the second refuses to start. */
+async function assertSameSecrets(sql: Sql, secrets: Secrets): Promise<void> {
+  const [row] = await sql<{ secrets_fingerprint: string }[]>`
+    insert into installation (id, secrets_fingerprint) values (gen_random_uuid(), ${secrets.fingerprint})
+    on conflict (only_one) do update
+       set secrets_fingerprint = coalesce(installation.secrets_fingerprint, excluded.secrets_fingerprint)
+    returning secrets_fingerprint`
+  if (row?.secrets_fingerprint !== secrets.fingerprint) {
+    throw new Error('SECRETS_FILE is not the one this database was started with. Put the right file in place.')
+  }
+}
+
+/** Brings up secrets, database (migrated), pool and key-value store. @throws a readable message when one is not to be had */
+export async function startFoundation(config: Config, log: Log): Promise<Foundation> {
+  const stops: (() => Promise<void>)[] = []
+  const stop = async () => {
+    for (const end of stops.splice(0).toReversed()) await end().catch((err: unknown) => log.warn({ err }, 'stopping'))
+  }
+  try {
+    if (!config.production) await initSecrets(config.SECRETS_FILE)
+    const secrets = await loadSecrets(config.SECRETS_FILE)
+    const database = await openDatabase(config, log)
+    stops.push(() => database.stop())
+    const applied = await migrateUp(database.ownerUrl)
+    if (applied.length > 0) log.info({ applied }, 'migrated')
+    const role = await runtimeRole(database.appUrl, log)
+    const sql = openPool(database.appUrl, { max: config.DATABASE_POOL, ...(role ? { role } : {}) })
+    stops.push(() => sql.end({ timeout: 5 }))
+    await assertSameSecrets(sql, secrets)
+    const kv = config.REDIS_URL ? await redisKv(config.REDIS_URL, log) : memoryKv()
+    stops.push(() => kv.close())
+    return { sql, database: { url: database.appUrl, role }, kv, secrets, embedded: database.embedded, stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
