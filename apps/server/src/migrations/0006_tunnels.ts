@@ -32,8 +32,11 @@ create table connections (
   lease_slot integer not null,
   lease_version bigint not null,
   status text not null default 'connected' check (status in ('connected', 'disconnected')),
+  kept_at timestamptz,
   superseded_by uuid,
   superseded_at timestamptz,
+  superseded_until timestamptz,
+  leaving_at timestamptz,
   end_reason text,
   bytes_sent bigint not null default 0 check (bytes_sent >= 0),
   bytes_received bigint not null default 0 check (bytes_received >= 0),
@@ -50,38 +53,47 @@ create table connections (
   ended_at timestamptz,
   created_at timestamptz not null default clock_timestamp(),
   updated_at timestamptz not null default clock_timestamp(),
-  constraint connections_end check ((status = 'disconnected') = (ended_at is not null))
+  constraint connections_end check ((status = 'disconnected') = (ended_at is not null)),
+  constraint connections_superseded_whole check
+    ((superseded_at is null) = (superseded_until is null) and (superseded_at is null) = (superseded_by is null))
 ) with (fillfactor = 85);
 create unique index connections_one_per_user_slot on connections (user_id, user_slot)
   where status = 'connected' and superseded_at is null;
 create index connections_of_user on connections (user_id, started_at);
-create index connections_of_device on connections (device_id) where status = 'connected';
-create index connections_superseded on connections (superseded_at) where status = 'connected' and superseded_at is not null;
+create index connections_of_device on connections (device_id) where status = 'connected' and device_id is not null;
+create index connections_superseded on connections (superseded_until)
+  where status = 'connected' and superseded_at is not null;
+create index connections_leaving on connections (leaving_at) where leaving_at is not null;
+create index connections_ended on connections (ended_at) where ended_at is not null;
 comment on column connections.client_ip is 'The address inside the tunnel, never the customer''s own.';
+comment on column connections.kept_at is 'When a connect last answered with this tunnel instead of a new one; such a one is no longer a lone claim.';
+comment on column connections.superseded_until is 'A tunnel that was moved away from keeps its peer until the new one''s first handshake, or until then.';
+comment on column connections.leaving_at is 'Ended, but its peer goes at this moment: the answer travels through this very tunnel.';
 
 create table leases (
   server_id uuid not null references vpn_servers on delete cascade,
   slot integer not null check (slot between 2 and 65534),
   state text not null default 'reserve' check (state in ('available', 'held', 'clearing', 'reserve')),
-  connection_id uuid unique references connections on delete set null,
-  last_connection_id uuid references connections on delete set null,
+  connection_id uuid references connections on delete set null,
+  last_connection_id uuid,
   public_key text,
   preshared_key bytea,
   free_at timestamptz not null default '-infinity',
   version bigint not null default 0,
   changed_xid xid8 not null default '0',
   primary key (server_id, slot),
-  constraint leases_one_slot_per_key unique (server_id, public_key),
   constraint leases_held_has_key check ((state = 'held') = (public_key is not null)),
-  constraint leases_held_has_holder check (state = 'held' or connection_id is null)
-) with (fillfactor = 70);
+  constraint leases_held_has_holder check ((state = 'held') = (connection_id is not null))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
 comment on table leases is
-  'A row per address of a server. available + held = max_connections (but for seat_balance): these rows are the server''s room. '
+  'A row per address of a server. available + held = max_connections + seat_balance: these rows are the server''s room. '
   'held -> clearing (the node is told) -> reserve (it confirmed; the address rests) -> available (a seat came free).';
+comment on column leases.last_connection_id is 'Whose the last version is, also after its end; the connection itself may be gone.';
+create unique index leases_one_slot_per_key on leases (server_id, public_key) where public_key is not null;
+create unique index leases_one_per_connection on leases (connection_id) where connection_id is not null;
 create index leases_available on leases (server_id, free_at) where state = 'available';
 create index leases_reserve on leases (server_id, free_at) where state = 'reserve';
 create index leases_changed on leases (server_id, changed_xid);
-create index leases_last_connection on leases (last_connection_id) where last_connection_id is not null;
 
 create function leases_before_update() returns trigger language plpgsql as $$
 begin
@@ -128,26 +140,66 @@ begin
     from unnest(p_slots, p_versions) as c(slot, version)
    where l.server_id = p_server and l.slot = c.slot and l.version = c.version and l.state = 'clearing';
   get diagnostics cleared = row_count;
-  while cleared > 0
-    and exists (select from vpn_servers where id = p_server and seat_balance < 0)
-    and promote_reserve(p_server) loop
-    update vpn_servers set seat_balance = seat_balance + 1 where id = p_server;
-  end loop;
+  perform repay_seats(p_server, cleared);
   return cleared;
 end $$;
 comment on function confirm_cleared(uuid, integer[], bigint[]) is
   'The node holds these peers no more: the addresses begin to rest. Only the version that was cleared counts.';
 
+create function confirm_cleared_below(p_server uuid, p_horizon xid8) returns integer language plpgsql as $$
+declare
+  cleared integer;
+begin
+  update leases l set state = 'reserve', free_at = clock_timestamp()
+   where l.server_id = p_server and l.state = 'clearing' and l.changed_xid < p_horizon;
+  get diagnostics cleared = row_count;
+  perform repay_seats(p_server, cleared);
+  return cleared;
+end $$;
+comment on function confirm_cleared_below(uuid, xid8) is
+  'The node has confirmed every change told below this horizon: the same as naming each removal of then.';
+create index leases_clearing on leases (server_id, changed_xid) where state = 'clearing';
+
+create function repay_seats(p_server uuid, p_spare integer) returns void language plpgsql as $$
+declare
+  owed integer;
+begin
+  if p_spare = 0 then return; end if;
+  select -seat_balance into owed from vpn_servers where id = p_server and seat_balance < 0 for no key update;
+  while owed > 0 and promote_reserve(p_server) loop
+    update vpn_servers set seat_balance = seat_balance + 1 where id = p_server;
+    owed := owed - 1;
+  end loop;
+end $$;
+comment on function repay_seats(uuid, integer) is 'Gives back seats that came free while no address was in reserve.';
+
 create trigger leases_before_update before update on leases for each row execute function leases_before_update();
 create trigger leases_after_end after update on leases for each row
-  when (old.state = 'held' and new.state = 'clearing') execute function leases_after_end()`
+  when (old.state = 'held' and new.state = 'clearing') execute function leases_after_end();
+
+create function connections_after_end() returns trigger language plpgsql as $$
+begin
+  perform pg_notify('tunnel_ended', json_build_object(
+    'connection_id', old.id, 'user_id', old.user_id, 'server_id', old.server_id, 'slot', old.lease_slot,
+    'version', old.lease_version, 'reason', case tg_op when 'DELETE' then 'removed' else new.end_reason end)::text);
+  return null;
+end $$;
+comment on function connections_after_end() is
+  'Whoever ended a tunnel (a call, a trigger, a cascade), every instance hears of it with the commit.';
+create trigger connections_after_end after update of status on connections for each row
+  when (old.status = 'connected' and new.status = 'disconnected') execute function connections_after_end();
+create trigger connections_after_delete after delete on connections for each row
+  when (old.status = 'connected') execute function connections_after_end()`
 
 export const down = `
 drop table leases;
+drop function confirm_cleared_below(uuid, xid8);
 drop function confirm_cleared(uuid, integer[], bigint[]);
+drop function repay_seats(uuid, integer);
 drop function leases_after_end();
 drop function promote_reserve(uuid);
 drop function leases_before_update();
 drop table connections;
+drop function connections_after_end();
 drop table devices;
 drop table wireguard_keys`
