@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util'
 import { startEmbeddedPostgres } from '../apps/server/src/platform/postgres/index.ts'
+import { clusterParent } from '../apps/server/src/platform/testing/folder.ts'
 import { root, usePinnedNode } from './runtime.ts'
 import { findTests } from './test/files.ts'
 import { clearRunFolder, makeRunFolder } from './test/leftovers.ts'
@@ -21,12 +22,13 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop
 
 const files = await findTests(root, words)
 ensureTools([...files.unit, ...files.network].some((path) => path.startsWith('apps/web/')))
-const folder = await makeRunFolder()
+const folder = await makeRunFolder() // stands for the temporary one in everything that tests start
+const clusterFolder = await makeRunFolder(await clusterParent())
 Object.assign(process.env, { PATH, TMPDIR: folder, ...(long ? { PRIME_LONG: '1' } : {}) })
 
 async function runAll(): Promise<Outcome> {
   const log = { info() {}, warn: console.warn, error: console.error }
-  const postgres = await startEmbeddedPostgres({ dataDir: `${folder}/db`, log, durability: 'throwaway' })
+  const postgres = await startEmbeddedPostgres({ dataDir: clusterFolder, log, durability: 'throwaway' })
   process.env.PRIME_TEST_POSTGRES = postgres.socket
   try {
     const signal = stopping.signal
@@ -41,12 +43,12 @@ let fault: string | undefined
 try {
   const outcome = await runAll()
   fault = stopping.signal.aborted ? 'stopped' : verdict(outcome, process.env.CI === 'true')
-  await clearRunFolder(folder)
+  await clearRunFolder(folder, clusterFolder)
   if (fault) console.error(fault)
   console.log(closingLines(outcome, performance.now() - began).join('\n'))
 } catch (error) {
   fault = 'stopped'
-  await clearRunFolder(folder)
+  await clearRunFolder(folder, clusterFolder)
   console.error(error)
 }
 process.exit(fault ? 1 : 0)

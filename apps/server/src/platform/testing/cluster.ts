@@ -1,5 +1,4 @@
 import { chmod, lstat, mkdir } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { embeddedPostgresUrl, FolderInUse, socketHost } from '../postgres/index.ts'
@@ -7,13 +6,14 @@ import { takeLock, type Lock } from '../postgres/lock.ts'
 import { settle } from '../postgres/place.ts'
 import { prepare } from '../postgres/prepare.ts'
 import { ensureRoles } from '../postgres/roles.ts'
+import { clusterParent } from './folder.ts'
 
 const silent = { info() {}, warn() {}, error() {} }
 
-/** A folder below the temporary one that nobody else can have put there for us. */
+/** A folder that nobody else can have put there for us. */
 async function ownFolder(): Promise<string> {
   const uid = process.getuid?.() ?? 0
-  const folder = join(tmpdir(), `prime-vpn-test-${uid}`)
+  const folder = join(await clusterParent(), `prime-vpn-test-${uid}`)
   await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error
   })
@@ -61,7 +61,7 @@ let found: Promise<string> | undefined
 
 /**
  * The socket folder of the cluster that tests share: the one `npm test` started (PRIME_TEST_POSTGRES), else one that
- * stays in the temporary folder, so that a test file run by hand begins at once. It may be killed at any time.
+ * stays in memory or in the temporary folder, so that a test file run by hand begins at once. It may be killed at any time.
  */
 export function testCluster(): Promise<string> {
   found ??= (async () => {

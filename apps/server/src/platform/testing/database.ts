@@ -85,7 +85,7 @@ async function clone(name: string): Promise<void> {
 }
 
 /**
- * A migrated database of its own for one test or one file, dropped with its scope. About 100 ms; a template for changed
+ * A migrated database of its own for one test or one file, dropped with its scope. About 30 ms; a template for changed
  * migrations is built by the first who asks.
  */
 export async function freshDatabase(scope: Scope): Promise<FreshDatabase> {
