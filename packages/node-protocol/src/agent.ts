@@ -2,7 +2,7 @@ import { fallBack } from './agent/fallback.ts'
 import { type JournalEntry, restore } from './agent/journal.ts'
 import { takeResults } from './agent/kernel.ts'
 import { checkWelcome, dialFirst, freshLink, linkClosed, linkOpened, signed, takeMessage } from './agent/link.ts'
-import { readingFailed, scheduleReading, takeDump } from './agent/reading.ts'
+import { noticeInterface, readingFailed, scheduleReading, takeDump } from './agent/reading.ts'
 import { sendResync } from './agent/resync.ts'
 import { beginTurn, endTurn, warn } from './agent/turn.ts'
 import type { AgentEffect, AgentEvent, AgentSelf, AgentState, Instant, Turn } from './agent/types.ts'
@@ -100,6 +100,7 @@ function take(turn: Turn, event: AgentEvent): void {
       warn(turn, 'kernel_unreadable', event.error)
       return readingFailed(turn)
     case 'kernel_done':
+      noticeInterface(turn, event.interface_id)
       return takeResults(turn, event.batch, event.results)
     case 'key_rotated':
       turn.state.self.public_key = event.public_key

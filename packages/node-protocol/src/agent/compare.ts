@@ -3,7 +3,7 @@ import type { Peer } from '../messages.ts'
 import { countersOf, restartCounting } from './counting.ts'
 import { confirm, mayWrite, setFinal } from './slots.ts'
 import { advance, queueOp, warn } from './turn.ts'
-import type { KernelPeer, Leaving, Slot, Turn } from './types.ts'
+import type { KernelPeer, Slot, Turn } from './types.ts'
 
 /** A full comparison of kernel and desired state runs at least this often. */
 export const COMPARE_EVERY_MS = 60_000
@@ -47,11 +47,12 @@ function isAsWanted(peer: KernelPeer, wanted: Peer): boolean {
   return peer.preshared_key === wanted.preshared_key && samePrefixes(peer.allowed_ips, wanted.allowed_ips)
 }
 
-/** Removes what should have left. A key that is back with the addresses of another slot has left. */
+/** Removes what should have left. A key that the kernel holds with another slot's addresses has left this one. */
 function letGo(turn: Turn, slot: Slot, dump: ReadonlyMap<string, KernelPeer>): void {
   for (const leaving of slot.leaving.slice()) {
     const { public_key, allowed_ips } = leaving
-    if (hasLeft(turn, leaving, dump.get(public_key))) {
+    const peer = dump.get(public_key)
+    if (!peer || (!samePrefixes(peer.allowed_ips, allowed_ips) && isElsewhere(turn, public_key, slot))) {
       slot.leaving.splice(slot.leaving.indexOf(leaving), 1)
       setFinal(turn, slot, countersOf(slot.slot, leaving.counting, leaving.counting.resetting))
       turn.dirtySlots.add(slot.slot)
@@ -61,10 +62,13 @@ function letGo(turn: Turn, slot: Slot, dump: ReadonlyMap<string, KernelPeer>): v
   }
 }
 
-function hasLeft(turn: Turn, leaving: Leaving, peer: KernelPeer | undefined): boolean {
-  if (!peer) return true
-  const wantedAgain = turn.state.claims.has(`k:${leaving.public_key}`)
-  return wantedAgain && !samePrefixes(peer.allowed_ips, leaving.allowed_ips)
+function isElsewhere({ state }: Turn, publicKey: string, here: Slot): boolean {
+  const owner = state.claims.get(`k:${publicKey}`)
+  if (owner !== undefined && owner !== here.slot) return true
+  for (const slot of state.slots.values()) {
+    if (slot !== here && slot.leaving.some(({ public_key }) => public_key === publicKey)) return true
+  }
+  return false
 }
 
 /** Removes the peers nobody wants, if the desired state is known to be whole. */

@@ -42,22 +42,20 @@ export function countersOf(slot: number, counting: Counting, last: KernelCounter
  * owed to the server, in the old epoch and before anything of the new one.
  */
 export function restartCounting(turn: Turn, slot: Slot): void {
-  const { counting } = slot
-  if (!counting) return
-  const { resetting } = counting
-  const last = countersOf(slot.slot, counting, resetting ?? counting.raw)
-  if (last) owe(turn, last)
-  slot.counting = {
-    version: counting.version,
-    epoch: nextEpoch(turn),
-    offset: { rx: 0n, tx: 0n },
-    handshake_at: last?.handshake_at ?? counting.handshake_at,
-    raw: null,
-    resetting: null,
-  }
+  if (!slot.counting) return
+  slot.counting = renew(turn, slot, slot.counting)
   slot.idleSince = null
   slot.sent = null
+}
+
+/** As `restartCounting`, for a peer that is on its way out. */
+export function renew(turn: Turn, slot: Slot, counting: Counting): Counting {
+  const last = countersOf(slot.slot, counting, counting.resetting)
+  if (last) owe(turn, last)
   turn.dirtySlots.add(slot.slot)
+  const handshake_at = last?.handshake_at ?? counting.handshake_at
+  const offset = { rx: 0n, tx: 0n }
+  return { version: counting.version, epoch: nextEpoch(turn), offset, handshake_at, raw: null, resetting: null }
 }
 
 /** The kernel forgot the peer's endpoint and counts from zero; the epoch goes on, with what it had as offset. */

@@ -42,7 +42,11 @@ function wasSet(turn: Turn, slot: Slot, version: number, publicKey: string, resu
   slot.written = version
   if (!result.last) return
   // A removal before it had failed; this write did it.
-  for (const other of turn.state.slots.values()) removed(turn, other, publicKey, result)
+  for (const other of turn.state.slots.values()) {
+    if (!other.leaving.some(({ public_key }) => public_key === publicKey)) continue
+    removed(turn, other, publicKey, result)
+    return
+  }
 }
 
 function removed(turn: Turn, slot: Slot, publicKey: string, result: KernelResult): void {

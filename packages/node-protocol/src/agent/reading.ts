@@ -1,7 +1,7 @@
 import { compare, reopen } from './compare.ts'
-import { countersOf, restartCounting, settleReset } from './counting.ts'
+import { renew, restartCounting, settleReset } from './counting.ts'
 import { report } from './report.ts'
-import { mayWrite, setFinal } from './slots.ts'
+import { mayWrite } from './slots.ts'
 import { queueOp } from './turn.ts'
 import type { KernelPeer, Slot, Turn } from './types.ts'
 
@@ -21,7 +21,7 @@ export function takeDump(turn: Turn, interfaceId: string, peers: readonly Kernel
   kernel.reading = false
   kernel.known = true
   kernel.readAt = now.mono
-  if (kernel.interfaceId !== interfaceId) newInterface(turn, interfaceId)
+  noticeInterface(turn, interfaceId)
   findStrangers(turn, dump)
   if (now.mono >= kernel.compareAt) compare(turn, dump)
   readCounters(turn, dump, readBefore)
@@ -51,19 +51,19 @@ export function readingFailed(turn: Turn): void {
   if (kernel.compareAt <= turn.now.mono) kernel.compareAt = turn.now.mono + 1000
 }
 
-/** Every peer begins to be counted anew; nothing is confirmed. */
-function newInterface(turn: Turn, interfaceId: string): void {
+/** Another life of the interface: every peer begins to be counted anew, nothing is confirmed. */
+export function noticeInterface(turn: Turn, interfaceId: string): void {
   const { state } = turn
-  const known = state.kernel.interfaceId !== null
+  const before = state.kernel.interfaceId
+  if (before === interfaceId) return
   state.kernel.interfaceId = interfaceId
   state.kernel.compareAt = Math.min(state.kernel.compareAt, turn.now.mono)
   turn.dirtyMeta = true
-  if (!known) return
+  if (before === null) return
   turn.compact = true
   for (const slot of state.slots.values()) {
     restartCounting(turn, slot)
-    for (const { counting } of slot.leaving.splice(0))
-      setFinal(turn, slot, countersOf(slot.slot, counting, counting.resetting))
+    for (const leaving of slot.leaving) leaving.counting = renew(turn, slot, leaving.counting)
     reopen(turn, slot)
   }
 }

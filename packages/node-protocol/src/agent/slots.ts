@@ -20,32 +20,42 @@ export interface Origin {
 export function settle(turn: Turn, wish: Wish, origin: Origin): void {
   const { state } = turn
   const slot = state.slots.get(wish.slot) ?? emptySlot(wish.slot)
-  state.slots.set(wish.slot, slot)
+  const write = mayWrite(state) && !isUnsure(turn, slot)
   const changed = slot.peer !== null || wish.peer !== null
-  if (slot.peer && slot.peer.public_key !== wish.peer?.public_key) release(turn, slot, slot.peer, wish.version)
+  if (slot.peer && slot.peer.public_key !== wish.peer?.public_key) release(turn, slot, slot.peer, wish.version, write)
   dropClaims(state, slot)
   slot.version = wish.version
   slot.peer = wish.peer
   slot.at = origin.revision
   slot.base = origin.base
+  state.slots.set(slot.slot, slot)
   state.unconfirmed.add(slot.slot)
   turn.dirtySlots.add(slot.slot)
-  if (wish.peer) hold(turn, slot, wish.peer)
+  if (wish.peer) hold(turn, slot, wish.peer, write)
   else if (!changed) confirmIfIdle(turn, slot)
+  if (changed && !write) state.kernel.compareAt = turn.now.mono
+}
+
+/**
+ * After a failure or a restart nobody knows which peer the kernel holds for a slot, or whether a key is still there
+ * for another. Such a slot is only written by a comparison, which looks first.
+ */
+function isUnsure({ state }: Turn, { slot }: Slot): boolean {
+  return state.unconfirmed.has(slot) && !state.kernel.busySlots.has(slot)
 }
 
 /** Sends a slot's peer on its way out; its last counters follow when the kernel has removed it. */
-function release(turn: Turn, slot: Slot, peer: Peer, version: number): void {
+function release(turn: Turn, slot: Slot, peer: Peer, version: number, write: boolean): void {
   const { public_key, allowed_ips } = peer
   if (slot.counting) slot.leaving.push({ public_key, allowed_ips, counting: slot.counting })
   slot.counting = null
   slot.idleSince = null
   slot.written = null
   slot.sent = null
-  if (mayWrite(turn.state)) queueOp(turn, { op: 'remove', slot: slot.slot, version, public_key, allowed_ips })
+  if (write) queueOp(turn, { op: 'remove', slot: slot.slot, version, public_key, allowed_ips })
 }
 
-function hold(turn: Turn, slot: Slot, peer: Peer): void {
+function hold(turn: Turn, slot: Slot, peer: Peer, write: boolean): void {
   const { state } = turn
   for (const claim of claimsOf(peer)) state.claims.set(claim, slot.slot)
   // A new counting begins at zero, unless it takes over a peer the kernel holds already.
@@ -55,7 +65,7 @@ function hold(turn: Turn, slot: Slot, peer: Peer): void {
     slot.final = null
     slot.counting = beginCounting(turn, peer.public_key, slot.version)
   }
-  if (mayWrite(state)) queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer, fresh })
+  if (write) queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer, fresh })
 }
 
 /** The keys and addresses that only one slot may have. */

@@ -67,8 +67,8 @@ export type AgentEvent =
   | { type: 'link_closed'; link: number; random: number }
   /** Answer to `sign`. */
   | { type: 'signed'; link: number; signature: string }
-  /** Answer to a `kernel` effect: one result for each operation, in order. */
-  | { type: 'kernel_done'; batch: number; results: readonly KernelResult[] }
+  /** Answer to a `kernel` effect: one result for each operation, in order. `interface_id` as in `kernel_dump`. */
+  | { type: 'kernel_done'; batch: number; interface_id: string; results: readonly KernelResult[] }
   /**
    * Answer to `read_kernel`. `interface_id` names this life of the interface (e.g. boot id + ifindex, or pid + start
    * time of wireguard-go): another one means that all counters began anew.

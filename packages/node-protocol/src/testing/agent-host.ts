@@ -30,8 +30,8 @@ export interface Surroundings {
   hangUp(link: number): void
   /** An operation is about to be done, was done. */
   beforeWrite(op: KernelOp): void
-  /** An operation was done and its outcome will never be known. */
-  outcomeLost(op: KernelOp): void
+  /** An operation on a peer of this slot was done, and what it counted will never be known. */
+  outcomeLost(slot: number): void
   complain(text: string): void
   /** Probability that a write fails, that the process dies between two effects. */
   faults(): { write: number; death: number }
@@ -48,7 +48,8 @@ export class AgentHost {
   #life = 0
   #jobs: Job[] = []
   #working = false
-  #unanswered: readonly KernelOp[] = []
+  /** Slots written to by operations whose results the agent has not taken in yet. */
+  #unanswered: number[] = []
   steps = 0
 
   constructor(world: Surroundings) {
@@ -83,7 +84,7 @@ export class AgentHost {
   kill(): void {
     if (!this.#state) return
     this.#world.hangUp(this.#state.link.id)
-    for (const op of this.#unanswered) this.#world.outcomeLost(op)
+    for (const slot of this.#unanswered) this.#world.outcomeLost(slot)
     this.#unanswered = []
     this.#state = null
     this.#life++
@@ -132,7 +133,9 @@ export class AgentHost {
         return later(1, () => this.lost(effect.link))
       case 'exit':
         return this.#world.complain(`exit: ${effect.reason}`)
-      default:
+      case 'configure':
+      case 'rotate_key':
+      case 'warn':
     }
   }
 
@@ -164,14 +167,15 @@ export class AgentHost {
 
   #write(batch: number, ops: readonly KernelOp[]): AgentEvent {
     const { kernel, random } = this.#world
-    this.#unanswered = ops
     const results = ops.map((op) => {
       this.#world.beforeWrite(op)
+      const touched = kernel.peers.get('peer' in op ? op.peer.public_key : op.public_key)?.slot
+      if (touched !== undefined) this.#unanswered.push(touched)
       const failure = random.chance(this.#world.faults().write) ? random : null
-      if (failure) this.#world.outcomeLost(op)
+      if (failure && touched !== undefined) this.#world.outcomeLost(touched)
       return kernel.write(op, failure, (text) => this.#world.complain(text))
     })
-    return { type: 'kernel_done', batch, results }
+    return { type: 'kernel_done', batch, interface_id: kernel.interfaceId, results }
   }
 
   opened(link: number): void {

@@ -53,22 +53,11 @@ export class KernelModel {
   }
 
   #do(op: KernelOp, complain: Complaint): KernelCounters | null {
-    switch (op.op) {
-      case 'remove':
-        return this.#remove(op.public_key)
-      case 'purge':
-        return this.#remove(op.public_key)
-      case 'set': {
-        const last = op.fresh ? this.#remove(op.peer.public_key) : null
-        this.#set(op.slot, op.version, op.peer, complain)
-        return last
-      }
-      case 'reset': {
-        const last = this.#remove(op.peer.public_key)
-        this.#set(op.slot, op.version, op.peer, complain)
-        return last
-      }
-    }
+    if (op.op === 'remove' || op.op === 'purge') return this.#remove(op.public_key)
+    const begins = op.op === 'reset' || op.fresh
+    const last = begins ? this.#remove(op.peer.public_key) : null
+    this.#set(op.slot, op.version, op.peer, complain)
+    return last
   }
 
   #remove(key: string): KernelCounters | null {

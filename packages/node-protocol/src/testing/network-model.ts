@@ -11,6 +11,12 @@ export interface Ends {
   server: { heard: (message: NodeMessage) => void; lost: () => void }
 }
 
+/** State messages of all sockets so far, as text. */
+export interface Said {
+  toAgent: string[]
+  toServer: string[]
+}
+
 /**
  * One TCP-like socket: in order, with delay; a cut loses what is on its way, and each end learns of it in its own time.
  * Everything passes the codec, so a message its schema refuses shows here.
@@ -21,13 +27,14 @@ export class Socket {
   readonly #ends: Ends
   readonly #arrival = { agent: 0, server: 0 }
   #open = true
-  readonly sentToAgent: string[] = []
-  readonly sentToServer: string[] = []
+  #helloDone = false
+  readonly #said: Said
 
-  constructor(timeline: Timeline, random: Random, ends: Ends) {
+  constructor(timeline: Timeline, random: Random, ends: Ends, said: Said) {
     this.#timeline = timeline
     this.#random = random
     this.#ends = ends
+    this.#said = said
   }
 
   get open(): boolean {
@@ -36,22 +43,23 @@ export class Socket {
 
   toAgent(message: ServerMessage): void {
     const text = JSON.stringify(message)
-    this.sentToAgent.push(text)
+    if (message.type === 'welcome') this.#helloDone = true
+    if (message.type === 'changes' || message.type === 'snapshot') this.#said.toAgent.push(text)
     this.#carry('agent', () => this.#hearServer(text))
   }
 
   toServer(message: NodeMessage): void {
     const text = JSON.stringify(message)
-    this.sentToServer.push(text)
+    if (message.type === 'applied' || message.type === 'report') this.#said.toServer.push(text)
     this.#carry('server', () => this.#hearNode(text))
   }
 
-  /** A hostile transport: what was said before is said again, out of its order. */
+  /** A hostile transport: what was said on this or an earlier socket is said again, out of its order. */
   repeat(): void {
-    const old = this.#random.pick(this.sentToAgent)
-    const said = this.#random.pick(this.sentToServer)
-    if (old && /"type":"(changes|snapshot|counted)"/.test(old)) this.#carry('agent', () => this.#hearServer(old))
-    if (said && /"type":"(applied|report)"/.test(said)) this.#carry('server', () => this.#hearNode(said))
+    const old = this.#random.pick(this.#said.toAgent)
+    const said = this.#random.pick(this.#said.toServer)
+    if (old && this.#random.chance(0.7)) this.#carry('agent', () => this.#hearServer(old))
+    if (said && this.#helloDone && this.#random.chance(0.5)) this.#carry('server', () => this.#hearNode(said))
   }
 
   /** Cuts the socket; the ends learn of it after at most so many ms. */

@@ -82,7 +82,10 @@ export class LinkHost {
       case 'warn':
         if (effect.code !== 'resync') this.#world.complain(`server: ${effect.code} ${effect.detail}`)
         return
-      default:
+      case 'linked':
+      case 'failed':
+      case 'health':
+      case 'new_key':
     }
   }
 

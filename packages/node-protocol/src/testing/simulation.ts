@@ -1,7 +1,7 @@
 import { AgentHost, type Surroundings } from './agent-host.ts'
 import { checkAtRest, Watchdog } from './invariants.ts'
 import { KernelModel } from './kernel-model.ts'
-import { Socket } from './network-model.ts'
+import { type Said, Socket } from './network-model.ts'
 import { Random } from './random.ts'
 import { LinkHost } from './server-host.ts'
 import { Timeline } from './timeline.ts'
@@ -46,6 +46,7 @@ export class Simulation {
   #chaos = true
   #wallOffset = 0
   #linkSteps = 0
+  readonly #said: Said = { toAgent: [], toServer: [] }
 
   constructor(seed: number) {
     const random = new Random(seed)
@@ -103,9 +104,7 @@ export class Simulation {
         linked?.socket.cut({ agent: 0, server: this.random.int(0, 3000) })
       },
       beforeWrite: (op) => this.#watchdog.beforeWrite(op, this.#weather.clockSteps, this.timeline.now),
-      outcomeLost: (op) => {
-        if (op.op !== 'purge') this.database.lose(op.slot)
-      },
+      outcomeLost: (slot) => this.database.lose(slot),
       complain: this.#weather.writeFault > 0 ? () => {} : complain,
       faults: () =>
         this.#chaos ? { write: this.#weather.writeFault, death: this.#weather.death } : { write: 0, death: 0 },
@@ -125,7 +124,7 @@ export class Simulation {
         lost: () => this.#drop(linked, false),
       },
     }
-    const socket = new Socket(this.timeline, this.random, ends)
+    const socket = new Socket(this.timeline, this.random, ends, this.#said)
     this.agent.opened(link)
     const host = new LinkHost({
       timeline: this.timeline,
@@ -158,6 +157,8 @@ export class Simulation {
   #everyTick(): void {
     this.#traffic.flow(this.timeline.now, this.#wallOffset)
     if (this.#chaos) this.#customers.act()
+    if (this.#chaos && this.#weather.hostile && this.random.chance(0.3))
+      for (const { socket } of this.#links) if (socket.open) socket.repeat()
     this.timeline.after(TICK_MS, () => this.#everyTick())
   }
 
@@ -178,8 +179,7 @@ export class Simulation {
     else if (kind === 5 && random.chance(0.4)) this.#reboot()
     else if (kind === 6 && random.chance(0.4)) this.#recreate()
     else if (kind === 7) this.#cutAll(true)
-    else if (kind === 8 && this.#weather.clockSteps) this.#wallOffset += random.int(-3_600_000, 3_600_000)
-    else if (this.#weather.hostile) for (const { socket } of this.#links) if (socket.open) socket.repeat()
+    else if (this.#weather.clockSteps) this.#wallOffset += random.int(-3_600_000, 3_600_000)
   }
 
   #cutAll(crashed: boolean): void {
