@@ -76,7 +76,8 @@ function settings(socket: string, log: string, durability: Durability): string[]
     log_min_error_statement: 'panic',
     log_error_verbosity: 'terse',
     ...(durability === 'throwaway'
-      ? { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
+      ? // mmap: what a killed server leaves goes with its folder
+        { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', dynamic_shared_memory_type: 'mmap' }
       : { fsync: 'on', synchronous_commit: 'on' }),
   }
   return Object.entries(chosen).flatMap(([name, value]) => ['-c', `${name}=${value}`])
