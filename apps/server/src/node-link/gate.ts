@@ -1,0 +1,41 @@
+import { Unavailable } from '../platform/errors.ts'
+
+/** A /64 is one caller, as an IPv4 address is. */
+const callerOf = (address: string): string =>
+  address.includes(':') && !address.startsWith('::ffff:') ? address.split(':').slice(0, 4).join(':') : address
+
+/** Bounds the sockets that have not proved who they are: in all, and of one address. */
+export class Gate {
+  readonly #max: number
+  readonly #maxPerCaller: number
+  readonly #callers = new Map<string, number>()
+  #inside = 0
+
+  constructor(max: number, maxPerCaller: number) {
+    this.#max = max
+    this.#maxPerCaller = maxPerCaller
+  }
+
+  /**
+   * Lets one more in.
+   * @returns to be called once it has proved itself or gone; calling it again does nothing
+   * @throws {Unavailable}
+   */
+  enter(address: string): () => void {
+    const caller = callerOf(address)
+    const own = this.#callers.get(caller) ?? 0
+    if (this.#inside >= this.#max || own >= this.#maxPerCaller)
+      throw new Unavailable('Too many links are being opened.')
+    this.#inside++
+    this.#callers.set(caller, own + 1)
+    let left = false
+    return () => {
+      if (left) return
+      left = true
+      this.#inside--
+      const rest = (this.#callers.get(caller) ?? 1) - 1
+      if (rest > 0) this.#callers.set(caller, rest)
+      else this.#callers.delete(caller)
+    }
+  }
+}
