@@ -45,7 +45,7 @@ function plainError(error: unknown): Record<string, unknown> {
   return {
     type: error.name,
     message: printable(error.message, 500),
-    ...(typeof code === 'string' ? { code } : {}),
+    ...(typeof code === 'string' ? { reason: code } : {}),
     ...(typeof constraint_name === 'string' ? { constraint: constraint_name } : {}),
     stack: error.stack
       ?.split('\n')

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { Env } from './env.ts'
 import { addresses, flag, list, networks, origin, postgresUrl, redisUrl, whole } from './fields.ts'
 
-const EXAMPLE_VALUES = /^(changeme|change-me|secret|password|your[-_].*|example.*|.*change[-_ ]?in[-_ ]?production.*)$/i
+const EXAMPLE_VALUES = /change[-_ ]?(me|in[-_ ]?production)|^(secret|password|example|your)\b/i
 const MIN_HS256_BYTES = 32
 
 /** The names of api.md section 8. Empty counts as unset; defaults make all of it optional. */

@@ -10,6 +10,7 @@ const FRAMEWORK: Record<string, () => AppError> = {
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: () =>
     new AppError('INVALID_INPUT', 'The body does not have the length it announced.'),
   FST_ERR_BAD_URL: () => new AppError('INVALID_INPUT', 'The path is not valid.'),
+  FST_ERR_MAX_PARAM_LENGTH: () => new NotFound(),
   FST_ERR_ASYNC_CONSTRAINT: () => new AppError('INVALID_INPUT', 'The request is not valid.'),
 }
 

@@ -69,7 +69,8 @@ export async function createApp({ config, log, protect, authenticate }: HttpOpti
     routerOptions: { maxParamLength: 256, querystringParser: parseQuery },
     http: { headersTimeout: HEADERS_TIMEOUT_MS, maxHeaderSize: 16 * 1024, requireHostHeader: true },
     clientErrorHandler: (error, socket) => refuseRaw(error, socket, https),
-    frameworkErrors: (error, req, reply) => answerError(error, req, reply),
+    frameworkErrors: (error, req, reply) =>
+      answerError(error, req, reply.headers(securityHeaders(https)).header('x-request-id', req.id)),
   }).withTypeProvider<ZodTypeProvider>()
 
   const methodsOf = rememberMethods(app)

@@ -52,20 +52,35 @@ export function useJsonBodies(app: App): void {
   )
 }
 
-/** `?a=1&a=2` and values that cannot be stored are refused: one name, one value. */
+const FAULT = Symbol('what is wrong with a query')
+type Query = Record<string, string> & { [FAULT]?: Detail }
+
+/**
+ * One name, one value: `?a=1&a=2` and values that cannot be stored are noted as a fault, which `queryFault` tells.
+ * (The router calls this where an exception would end the process.)
+ */
 export function parseQuery(text: string): Record<string, string> {
-  const found: Record<string, string> = Object.create(null) as Record<string, string>
+  const found: Query = {}
   for (const [name, value] of new URLSearchParams(text)) {
-    if (name in found) throw invalidField(name, 'is given more than once')
-    if (value.includes('\0') || name.includes('\0')) throw invalidField(name, 'holds a character that is not allowed')
+    if (Object.hasOwn(found, name)) found[FAULT] = { field: name.slice(0, 100), message: 'is given more than once' }
+    if (`${name}${value}`.includes('\0') || name === '__proto__') {
+      found[FAULT] = { field: name.slice(0, 100), message: 'holds a character that is not allowed' }
+    }
     found[name] = value
   }
-  return { ...found }
+  return found
+}
+
+/** 400 when the query itself is at fault. */
+export function assertQuery(query: unknown): void {
+  const fault = (query as Query | undefined)?.[FAULT]
+  if (fault) throw new InvalidInput([fault])
 }
 
 /** A name may stand in the query or in the body, not in both. */
 export function refuseDoubledNames(req: FastifyRequest): void {
   const { body, query } = req
+  assertQuery(query)
   if (body === null || typeof body !== 'object') return
   for (const name of Object.keys(query as object)) {
     if (Object.hasOwn(body, name)) throw invalidField(name, 'is given in the query and in the body')
@@ -88,7 +103,7 @@ function detailsOf(error: z.ZodError): Detail[] {
 /** Judges a part of a request by its schema. A malformed id in a path is an object that does not exist. */
 export function compileValidator(schema: z.ZodType, part: string | undefined) {
   return (data: unknown): { value: unknown } | { error: AppError } => {
-    const result = schema.safeParse(part === 'body' && data === undefined ? {} : data)
+    const result = schema.safeParse(part === 'body' ? (data ?? {}) : data)
     if (result.success) return { value: result.data }
     if (part === 'params') return { error: new AppError('NOT_FOUND', 'The resource was not found.') }
     return { error: new InvalidInput(detailsOf(result.error)) }

@@ -7,7 +7,7 @@ import type { Config } from '../config/index.ts'
 import type { Log } from '../log.ts'
 import { toAppError } from './answer-error.ts'
 import { assertHost, assertVersion, securityHeaders } from './headers.ts'
-import { parseQuery } from './parse.ts'
+import { assertQuery, parseQuery } from './parse.ts'
 import { canonicalTarget } from './paths.ts'
 import { requestId } from './request-id.ts'
 
@@ -97,6 +97,7 @@ export class Upgrades {
     if (!originAllowed(raw, this.#config)) throw new Forbidden('This origin may not open a socket.')
     const { route, server } = found.store as Store
     const query = parseQuery(target.split('?').slice(1).join('?'))
+    assertQuery(query)
     const protocols = (raw.headers['sec-websocket-protocol'] ?? '')
       .split(',')
       .map((p) => p.trim())
