@@ -7,7 +7,7 @@ import { test, type TestContext } from 'node:test'
 import { Client } from 'pg'
 import postgres from 'postgres'
 import { defer, temporaryFolder } from '../testing/index.ts'
-import { pidFile } from './cluster.ts'
+import { clearRemains, pidFile } from './cluster.ts'
 import { embeddedPostgresUrl, FolderInUse, socketHost, startEmbeddedPostgres } from './index.ts'
 import { startOf, until } from './process.ts'
 
@@ -94,12 +94,13 @@ test('what was committed is there after a stop and a second start', async (t) =>
 
 test('a second process on the same folder is refused and leaves the first alone', async (t) => {
   const dataDir = await temporaryFolder(t)
-  await startElsewhere(t, dataDir)
+  const other = await startElsewhere(t, dataDir)
   await assert.rejects(startEmbeddedPostgres({ dataDir, log }), FolderInUse)
   const urls = await embeddedPostgresUrl(dataDir)
   assert.ok(urls)
   assert.deepEqual(await query(urls.appUrl, 'select 1'), [1])
-  await kill9(await postmasterOf(dataDir))
+  await other.kill9()
+  await clearRemains(join(dataDir, 'postgres/data'))
 })
 
 test('after kill -9 of the server the next start takes over its data', async (t) => {
