@@ -1,6 +1,7 @@
 /** The fleet: servers, enrolment, health, load, selection, drain. */
 export { adminServerRoutes, type AdminRoutesDeps } from './admin-routes.ts'
 export { enrollRoutes } from './enroll-routes.ts'
+export { analyticsRoutes } from './analytics-routes.ts'
 export { serverRoutes, type ServerRoutesDeps } from './routes.ts'
 export { FLEET_CHANGED, FLEET_STATUS, NODE_CONFIG, NODE_DISMISSED } from './channels.ts'
 export { createFleet, type Fleet, type Reservation } from './fleet.ts'
