@@ -25,7 +25,7 @@ create table connections (
   user_id uuid not null references users on delete cascade,
   server_id uuid references vpn_servers on delete set null,
   device_id uuid references devices on delete set null,
-  user_slot smallint not null check (user_slot >= 0),
+  user_slot smallint check (user_slot >= 0),
   client_ip inet not null,
   client_ipv6 inet,
   client_public_key text not null,
@@ -55,10 +55,10 @@ create table connections (
   updated_at timestamptz not null default clock_timestamp(),
   constraint connections_end check ((status = 'disconnected') = (ended_at is not null)),
   constraint connections_superseded_whole check
-    ((superseded_at is null) = (superseded_until is null) and (superseded_at is null) = (superseded_by is null))
+    ((superseded_at is null) = (superseded_until is null) and (superseded_at is null) = (superseded_by is null)),
+  constraint connections_counted check (status = 'disconnected' or (superseded_at is null) = (user_slot is not null))
 ) with (fillfactor = 85);
-create unique index connections_one_per_user_slot on connections (user_id, user_slot)
-  where status = 'connected' and superseded_at is null;
+create unique index connections_one_per_user_slot on connections (user_id, user_slot) where status = 'connected';
 create index connections_of_user on connections (user_id, started_at);
 create index connections_of_device on connections (device_id) where status = 'connected' and device_id is not null;
 create index connections_superseded on connections (superseded_until)
@@ -66,6 +66,7 @@ create index connections_superseded on connections (superseded_until)
 create index connections_leaving on connections (leaving_at) where leaving_at is not null;
 create index connections_ended on connections (ended_at) where ended_at is not null;
 comment on column connections.client_ip is 'The address inside the tunnel, never the customer''s own.';
+comment on column connections.user_slot is 'A place of those the plan allows; none while a newer tunnel counts in its stead.';
 comment on column connections.kept_at is 'When a connect last answered with this tunnel instead of a new one; such a one is no longer a lone claim.';
 comment on column connections.superseded_until is 'A tunnel that was moved away from keeps its peer until the new one''s first handshake, or until then.';
 comment on column connections.leaving_at is 'Ended, but its peer goes at this moment: the answer travels through this very tunnel.';

@@ -31,8 +31,7 @@ create function free_user_slot(p_user uuid, p_max integer) returns smallint lang
 begin
   return (select min(s) from generate_series(0, p_max - 1) s
            where not exists (select from connections c
-                              where c.user_id = p_user and c.user_slot = s
-                                and c.status = 'connected' and c.superseded_at is null));
+                              where c.user_id = p_user and c.user_slot = s and c.status = 'connected'));
 end $$;
 comment on function free_user_slot(uuid, integer) is
   'The lowest place of a user that no tunnel takes, null when all are taken; a unique index settles races.';
@@ -143,7 +142,7 @@ begin
     with moved as (
       update connections c
          set superseded_at = moment, superseded_until = moment + p_overlap, superseded_by = connect_tunnel.connection,
-             updated_at = moment
+             user_slot = null, updated_at = moment
        where c.id = any (own) and c.id <> connect_tunnel.connection and c.status = 'connected' and c.superseded_at is null
       returning c.id)
     select coalesce(array_agg(m.id), '{}') into replaced from moved m;
@@ -188,30 +187,32 @@ declare
   seat smallint;
 begin
   perform lock_user(p_user);
-  perform from connections where user_id = p_user and (id = p_connection or superseded_by = p_connection)
-    and status = 'connected' order by id for update;
+  perform from connections where user_id = p_user and status = 'connected'
+    and (id = p_connection or superseded_by = p_connection) order by id for update;
   select * into claim from connections where id = p_connection and user_id = p_user;
   if not found or (claim.kept_at is not null and not p_kept) then return false; end if;
   if p_kept then
     select id into heir from connections
-     where superseded_by = p_connection and status = 'connected' order by superseded_at desc, id limit 1;
+     where user_id = p_user and status = 'connected' and superseded_by = p_connection
+     order by superseded_at desc, id limit 1;
     if heir is null or claim.status <> 'connected' or claim.superseded_at is not null then return false; end if;
     update connections
        set superseded_at = clock_timestamp(), superseded_until = clock_timestamp() + p_overlap, superseded_by = heir,
-           updated_at = clock_timestamp()
+           user_slot = null, updated_at = clock_timestamp()
      where id = p_connection;
   else
     update leases set connection_id = null where connection_id = p_connection;
     delete from connections where id = p_connection;
     if claim.superseded_at is not null then
       update connections set superseded_by = claim.superseded_by
-       where superseded_by = p_connection and status = 'connected';
+       where user_id = p_user and status = 'connected' and superseded_by = p_connection;
       return true;
     end if;
   end if;
   select max_connections into allowed from entitlements where user_id = p_user and is_active;
   for old in
-    select id from connections where superseded_by = p_connection and status = 'connected' order by superseded_at desc, id
+    select id from connections where user_id = p_user and status = 'connected' and superseded_by = p_connection
+     order by superseded_at desc, id
   loop
     seat := free_user_slot(p_user, allowed);
     exit when seat is null or (select count(*) from connections

@@ -1,0 +1,10 @@
+/** Tunnels: connect, move, disconnect, their addresses, and what nodes should hold. */
+export { adminTunnelRoutes } from './admin-routes.ts'
+export { tunnelRoutes } from './routes.ts'
+export { createTunnels, type Tunnels } from './tunnels.ts'
+export type { LiveCounters, LiveKey, LiveSample, NodeLink, TunnelDeps, TunnelSettings } from './deps.ts'
+export { endTunnels, enforceEntitlement, type Ended, type EndReason, type Removal } from './end.ts'
+export { connect, type Caller } from './connect.ts'
+export { confOf, type ConfParts } from './conf.ts'
+export { CONNECTION_EVENTS, TunnelEvent } from './events.ts'
+export { desiredState } from './desired-state.ts'

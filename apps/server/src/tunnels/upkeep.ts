@@ -1,0 +1,70 @@
+import type { Jobs, Schedule } from '../platform/jobs.ts'
+import type { TunnelDeps } from './deps.ts'
+import { endTunnels, enforceEntitlement, type Ended } from './end.ts'
+import { dueSuperseded, forgetUnusedKeys, idleTunnels, overEntitled, releaseLeaving } from './upkeep-store.ts'
+
+const TURN_MS = 1_000
+/** Plan changes end tunnels in their own transaction; this finds what only the clock or a plan's new limit changed. */
+const SWEEP_EVERY_TURNS = 10
+
+type Deps = Pick<TunnelDeps, 'db' | 'log' | 'nodeLink' | 'settings'>
+
+const wake = ({ nodeLink }: Deps, ended: readonly Ended[]): void => {
+  for (const server of new Set(ended.map((e) => e.server_id))) if (server !== null) nodeLink.wake(server)
+}
+
+/** Ends tunnels that were moved away from, and lets go of peers that stayed for their answer. */
+export async function turn(deps: Deps): Promise<void> {
+  await releaseLeaving(deps.db)
+  const due = await dueSuperseded(deps.db)
+  if (due.length > 0) wake(deps, await endTunnels(deps.db, due, 'moved'))
+}
+
+/** Ends what plans and accounts do not allow any more, each user in a transaction of his own. */
+export async function sweep(deps: Deps): Promise<void> {
+  for (const user of await overEntitled(deps.db)) wake(deps, await enforceEntitlement(deps.db, user))
+}
+
+/** Work by the clock; the queue runs each once, however many instances there are. */
+export function tunnelJobs(deps: Deps): { jobs: Jobs; schedule: Schedule[] } {
+  return {
+    jobs: {
+      'tunnels.idle': async () =>
+        wake(deps, await endTunnels(deps.db, await idleTunnels(deps.db, deps.settings.idleHours), 'idle')),
+      'tunnels.keys': async () => void (await forgetUnusedKeys(deps.db)),
+    },
+    schedule: [
+      { cron: '*/5 * * * *', job: 'tunnels.idle' },
+      { cron: '17 3 * * *', job: 'tunnels.keys' },
+    ],
+  }
+}
+
+/** Runs `turn` each second and `sweep` each ten, on every instance: what one has done the others find done. */
+export function startUpkeep(deps: Deps): { stop(): Promise<void> } {
+  let turns = 0
+  let stopped = false
+  let running: Promise<void> = Promise.resolve()
+  const step = async (): Promise<void> => {
+    try {
+      await turn(deps)
+      if (turns++ % SWEEP_EVERY_TURNS === 0) await sweep(deps)
+    } catch (err) {
+      deps.log.warn({ err }, 'the upkeep of tunnels is late')
+    }
+  }
+  let timer: NodeJS.Timeout | undefined
+  const next = (): void => {
+    if (stopped) return
+    timer = setTimeout(() => void (running = step().then(next)), TURN_MS)
+    timer.unref()
+  }
+  next()
+  return {
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await running
+    },
+  }
+}
