@@ -33,7 +33,7 @@ async function runAll(): Promise<Outcome> {
   try {
     const signal = stopping.signal
     const unit = await runPass(files.unit, { cwd: root, coverage: words.length === 0, long, signal })
-    return merge([unit, await runNetworkPass(files.network, root, long, signal)])
+    return merge([unit, await runNetworkPass(files.network, { cwd: root, long, signal })])
   } finally {
     await postgres.stop()
   }

@@ -20,28 +20,25 @@ const counted = (name: string, kind: 'skipped' | 'failed', why: string): Outcome
   skips: kind === 'skipped' ? [{ name, why }] : [],
 })
 
+export type NetworkOptions = { cwd: string; long: boolean; signal: AbortSignal; output?: 'inherit' | 'ignore' }
+
 /** Runs each file in a network namespace of its own, one after the other. */
-export async function runNetworkPass(
-  files: string[],
-  cwd: string,
-  long: boolean,
-  signal: AbortSignal,
-): Promise<Outcome> {
+export async function runNetworkPass(files: string[], options: NetworkOptions): Promise<Outcome> {
   const why = obstacle()
   if (why) return merge(files.map((file) => counted(file, 'skipped', why)))
   const outcomes: Outcome[] = []
   for (const file of files) {
-    if (signal.aborted) break
-    console.log(`\n${file} (network namespace of its own)`)
-    outcomes.push(await runAlone(file, cwd, long, signal))
+    if (options.signal.aborted) break
+    outcomes.push(await runAlone(file, options))
   }
   return merge(outcomes)
 }
 
-async function runAlone(file: string, cwd: string, long: boolean, signal: AbortSignal): Promise<Outcome> {
+async function runAlone(file: string, { cwd, long, signal, output = 'inherit' }: NetworkOptions): Promise<Outcome> {
+  if (output === 'inherit') console.log(`\n${file} (network namespace of its own)`)
   const args = ['--net', '--', process.execPath, alone, file, long ? 'long' : 'short']
   const { NODE_TEST_CONTEXT: _inner, ...env } = process.env // set while we are under test ourselves; it would mute the run
-  const child = spawn('unshare', args, { cwd, env, stdio: ['ignore', 'inherit', 'inherit', 'pipe'] })
+  const child = spawn('unshare', args, { cwd, env, stdio: ['ignore', output, output, 'pipe'] })
   const stop = () => void child.kill('SIGTERM')
   signal.addEventListener('abort', stop)
   const [said, [code]] = await Promise.all([text(child.stdio[3] as Readable), once(child, 'close')])
@@ -49,7 +46,7 @@ async function runAlone(file: string, cwd: string, long: boolean, signal: AbortS
   try {
     return JSON.parse(said) as Outcome
   } catch {
-    console.error(`${file} ended with code ${String(code)} before it could report`)
+    if (output === 'inherit') console.error(`${file} ended with code ${String(code)} before it could report`)
     return counted(file, 'failed', '')
   }
 }

@@ -63,7 +63,12 @@ test(
       'e2e/b.e2e.test.ts': 'process.kill(process.ppid, "SIGKILL")',
     })
     const paths = ['e2e/a.e2e.test.ts', 'e2e/b.e2e.test.ts']
-    const { counts, skips } = await runNetworkPass(paths, root, false, AbortSignal.timeout(60_000))
+    const { counts, skips } = await runNetworkPass(paths, {
+      cwd: root,
+      long: false,
+      signal: AbortSignal.timeout(60_000),
+      output: 'ignore',
+    })
     assert.deepEqual(counts, { tests: 4, passed: 1, failed: 2, cancelled: 0, skipped: 1, todo: 0 })
     assert.deepEqual(skips, [{ name: 'not here', why: 'because' }])
   },

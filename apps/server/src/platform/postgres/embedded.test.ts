@@ -13,8 +13,8 @@ import { startOf, until } from './process.ts'
 
 const log = { info() {}, warn() {}, error() {} }
 
-async function start(t: TestContext, dataDir: string) {
-  const running = await startEmbeddedPostgres({ dataDir, log, durability: 'throwaway' })
+async function start(t: TestContext, dataDir: string, durability: 'durable' | 'throwaway' = 'throwaway') {
+  const running = await startEmbeddedPostgres({ dataDir, log, durability })
   defer(t, () => running.stop())
   return running
 }
@@ -112,7 +112,7 @@ test('after kill -9 of the server the next start takes over its data', async (t)
   const orphan = await postmasterOf(dataDir)
   await other.kill9()
   assert.ok(await startOf(orphan), 'PostgreSQL runs on without its parent')
-  const { ownerUrl } = await start(t, dataDir)
+  const { ownerUrl } = await start(t, dataDir, 'durable')
   assert.deepEqual(await query(ownerUrl, 'select n from kept'), [7])
   assert.equal(await startOf(orphan), undefined)
 })
@@ -125,7 +125,7 @@ test('after kill -9 of the server and of PostgreSQL the next start recovers', as
   await query(urls.ownerUrl, 'create table kept as select 7 as n')
   await other.kill9()
   await kill9(await postmasterOf(dataDir))
-  const { ownerUrl } = await start(t, dataDir)
+  const { ownerUrl } = await start(t, dataDir, 'durable')
   assert.deepEqual(await query(ownerUrl, 'select n from kept'), [7])
 })
 

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { Client } from 'pg'
 import { migrateUp, openPool, type Sql } from '../db/index.ts'
 import { ADMIN_ROLE, APP_ROLE, OWNER_ROLE, socketUrl } from '../postgres/address.ts'
-import { startOf } from '../postgres/process.ts'
+import { startOf, until } from '../postgres/process.ts'
 import { testCluster } from './cluster.ts'
 import { defer, type Scope } from './defer.ts'
 
@@ -68,6 +68,16 @@ async function dropOrphans(client: Client): Promise<void> {
   }
 }
 
+/** Milliseconds that connections which were just ended get to leave; a pool hears of a cut one as an error. */
+const LEAVE_MS = 500
+
+async function drop(client: Client, name: string): Promise<void> {
+  const empty = async () =>
+    (await client.query('select from pg_stat_activity where datname = $1', [name])).rowCount === 0
+  await until(empty, LEAVE_MS)
+  await client.query(`drop database if exists ${name} with (force)`)
+}
+
 async function clone(name: string): Promise<void> {
   const template = await templateName()
   await asAdmin(async (client) => {
@@ -98,7 +108,7 @@ export async function freshDatabase(scope: Scope): Promise<FreshDatabase> {
   const owner = openPool(ownerUrl, { max: 3 })
   defer(scope, async () => {
     await Promise.all([sql.end({ timeout: 1 }), owner.end({ timeout: 1 })])
-    await asAdmin((client) => client.query(`drop database if exists ${name} with (force)`))
+    await asAdmin((client) => drop(client, name))
   })
   return { url, ownerUrl, sql, owner }
 }
