@@ -15,7 +15,7 @@ export interface Bus {
   /** To every other instance. */
   tellAll(command: Command): void
   tell(instance: string, answer: Answer): void
-  start(on: { command(command: Command): void; answer(answer: Answer): void }): Promise<void>
+  start(on: { command: (command: Command) => void; answer: (answer: Answer) => void }): Promise<void>
   stop(): Promise<void>
 }
 
