@@ -5,7 +5,7 @@ import { embeddedPostgresUrl, FolderInUse, socketHost } from '../postgres/index.
 import { takeLock, type Lock } from '../postgres/lock.ts'
 import { settle } from '../postgres/place.ts'
 import { prepare } from '../postgres/prepare.ts'
-import { ensureRoles } from '../postgres/roles.ts'
+import { asAdmin, ensureRoles } from '../postgres/roles.ts'
 import { clusterParent } from './folder.ts'
 
 const silent = { info() {}, warn() {}, error() {} }
@@ -23,9 +23,15 @@ async function ownFolder(): Promise<string> {
   return folder
 }
 
+/** The socket folder of a cluster that really answers; one that is up but broken is replaced like one that is down. */
 async function running(folder: string): Promise<string | undefined> {
   const urls = await embeddedPostgresUrl(folder)
-  return urls && socketHost(urls.ownerUrl).host
+  const socket = urls && socketHost(urls.ownerUrl).host
+  if (!socket) return undefined
+  return asAdmin(socket, 'postgres', (client) => client.query('select 1')).then(
+    () => socket,
+    () => undefined,
+  )
 }
 
 /** One process at a time looks and, if need be, starts; the others wait. */
