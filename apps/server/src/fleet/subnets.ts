@@ -6,7 +6,8 @@ import { Conflict, invalidField } from '../platform/errors.ts'
 /** Slots 0 and 1 are the network and the node, the last address is the broadcast. */
 const RESERVED = 3
 const WIDEST = 16
-const NARROWEST = 29
+/** Spare addresses let each rest for minutes although customers come and go: also a small server gets 253. */
+const NARROWEST = 24
 
 /** How many customers' addresses a subnet has. */
 export const customerSlots = (subnet: string): number => Math.max(0, slotsOf(subnet) - 1)

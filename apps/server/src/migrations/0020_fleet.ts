@@ -63,6 +63,21 @@ end $$;
 comment on function resize_server(uuid, integer) is
   'Changes how many tunnels a server takes. Lowered below its tunnels, the rest stays as a positive seat_balance: so many ends give no seat back.';
 
+create or replace function repay_seats(p_server uuid, p_spare integer) returns void language plpgsql as $$
+declare
+  owed integer := 0;
+begin
+  if p_spare = 0 then return; end if;
+  select -seat_balance into owed from vpn_servers where id = p_server and seat_balance < 0 for no key update;
+  if not found then return; end if;
+  while owed > 0 and promote_reserve(p_server) loop
+    update vpn_servers set seat_balance = seat_balance + 1 where id = p_server;
+    owed := owed - 1;
+  end loop;
+end $$;
+comment on function repay_seats(uuid, integer) is
+  'Gives back seats that came free while no address was in reserve. Nothing owed must end it: null > 0 and f() calls f.';
+
 create function remove_server(p_server uuid) returns boolean language plpgsql as $$
 begin
   perform from connections where server_id = p_server and status = 'connected' order by id for update;
@@ -75,6 +90,7 @@ end $$;
 comment on function remove_server(uuid) is
   'Ends what tunnels are left and deletes the server. Its leases are locked first: a connect under way is waited for, a new one finds none free.'`
 
+/** `repay_seats` keeps its repair: the release before this one may not leak a seat with each confirmation either. */
 export const down = `
 drop function remove_server(uuid);
 drop function resize_server(uuid, integer);

@@ -162,5 +162,5 @@ export async function disconnect(db: Sql, connection: string): Promise<void> {
   const rows = await db<{ server_id: string; slot: number; version: bigint }[]>`
     select server_id, slot, version from end_connections(${[connection]}::uuid[], 'test')`
   for (const { server_id, slot, version } of rows)
-    await db`select confirm_cleared(${server_id}, ${[slot]}::int[], ${[version]}::bigint[])`
+    await db`select confirm_cleared(${server_id}, ${[slot]}::int[], ${[String(version)]}::text[]::bigint[])`
 }
