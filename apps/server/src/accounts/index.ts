@@ -1,1 +1,19 @@
+export { emailKey, parseEmail } from './email.ts'
+export { endAccess, type AccessEnd, type EndReason } from './ends.ts'
 export { isAtLeast, isPermission, isStaff, permissionsOf, ROLES, type Permission, type Role } from './permissions.ts'
+export { accountRoutes, type AccountRoutesDeps } from './routes.ts'
+export { AccountView, FullName, KnownEmail, NewEmail, RoleName } from './schemas.ts'
+export {
+  accountById,
+  accountColumns,
+  anySuperAdmin,
+  credentialsByEmail,
+  credentialsById,
+  insertAccount,
+  setEmail,
+  setFullName,
+  setPassword,
+  setVerified,
+  type Credentials,
+  type NewAccount,
+} from './store.ts'

@@ -1,0 +1,89 @@
+import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import { isPermission, permissionsOf } from '../accounts/index.ts'
+import { Forbidden, Unauthenticated } from '../platform/errors.ts'
+import type { App } from '../platform/http/index.ts'
+import type { Parts } from './parts.ts'
+import type { Principal } from './principal.ts'
+import { liveSession } from './session/store.ts'
+import type { Claims } from './token/access.ts'
+
+type Deps = Pick<Parts, 'db' | 'tokens'>
+
+const BEARER = /^Bearer +(\S+)$/i
+
+/** The access token of a request, undefined when it carries none. @throws {Unauthenticated} another scheme */
+export function bearerOf(authorization: string | undefined): string | undefined {
+  if (authorization === undefined) return undefined
+  const token = BEARER.exec(authorization)?.[1]
+  if (token === undefined) throw new Unauthenticated('Send Authorization: Bearer <access token>.')
+  return token
+}
+
+/** The live session the claims name, or undefined once it ended or its user is switched off. */
+export async function principalFor(db: Deps['db'], claims: Claims): Promise<Principal | undefined> {
+  const row = await liveSession(db, claims.sid, claims.sub)
+  if (!row) return undefined
+  return {
+    userId: claims.sub,
+    sessionId: claims.sid,
+    role: row.role,
+    permissions: permissionsOf(row.role),
+    mustChangePassword: row.must_change_password,
+    isVerified: row.is_verified,
+    entitlement: {
+      planId: row.plan_id,
+      tier: row.tier,
+      maxDevices: row.max_devices,
+      maxConnections: row.max_connections,
+      expiresAt: row.plan_expires_at,
+    },
+    sessionExpiresAt: row.expires_at,
+    credentialExpiresAt: new Date(claims.exp * 1000),
+  }
+}
+
+/** @throws {TokenExpired} {Unauthenticated} */
+export async function authenticateToken({ db, tokens }: Deps, token: string): Promise<Principal> {
+  const principal = await principalFor(db, await tokens.verify(token))
+  if (!principal) throw new Unauthenticated('The session has ended. Sign in again.')
+  return principal
+}
+
+/** @throws {Forbidden} */
+export function assertMay(principal: Principal, needs: string, duringPasswordChange = false): void {
+  if (principal.mustChangePassword && !duringPasswordChange)
+    throw new Forbidden('Change your password first: PATCH /api/v1/users/me/password.')
+  if (!isPermission(needs) || !principal.permissions.has(needs)) throw new Forbidden()
+}
+
+async function signedIn(deps: Deps, req: FastifyRequest, reply: FastifyReply): Promise<Principal> {
+  try {
+    const token = bearerOf(req.headers.authorization)
+    if (token === undefined) throw new Unauthenticated()
+    return await authenticateToken(deps, token)
+  } catch (error) {
+    if (error instanceof Error && 'status' in error && error.status === 401)
+      reply.header('www-authenticate', req.headers.authorization ? 'Bearer error="invalid_token"' : 'Bearer')
+    throw error
+  }
+}
+
+/** The hook in front of every route that is not public: 401, then 403. A route that says nothing is closed. */
+export const authenticate =
+  (deps: Deps): onRequestAsyncHookHandler =>
+  async (req, reply) => {
+    const { needs, duringPasswordChange } = req.routeOptions.config
+    if (needs === 'public') return
+    req.principal = await signedIn(deps, req, reply)
+    assertMay(req.principal, needs ?? '', duringPasswordChange)
+  }
+
+/** Prepares the app for principals; from here on a route that needs an unknown permission does not start. */
+export function usePrincipals(app: App): void {
+  app.decorateRequest('principal', undefined)
+  app.addHook('onRoute', ({ config, url, method }) => {
+    const needs = config?.needs
+    if (needs !== undefined && needs !== 'public' && !isPermission(needs))
+      throw new Error(`route ${String(method)} ${url} needs '${needs}', which is no permission`)
+  })
+}

@@ -1,0 +1,46 @@
+import type { AccessEnd } from '../accounts/index.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Config } from '../platform/config/index.ts'
+import type { Sql } from '../platform/db/index.ts'
+import type { Log } from '../platform/log.ts'
+import type { Mailer } from '../platform/mail/index.ts'
+import type { Secrets } from '../platform/secrets.ts'
+import type { Passwords } from './password/hash.ts'
+import type { PasswordRules } from './password/rules.ts'
+import type { Revocations } from './session/revocations.ts'
+import type { AccessTokens } from './token/access.ts'
+
+export type AuthConfig = Pick<
+  Config,
+  | 'ACCESS_TOKEN_EXPIRE_MINUTES'
+  | 'ADMIN_EMAIL'
+  | 'ADMIN_PASSWORD'
+  | 'APP_NAME'
+  | 'JWT_ALGORITHM'
+  | 'JWT_SECRET_KEY'
+  | 'PASSWORD_MIN_LENGTH'
+  | 'REFRESH_TOKEN_EXPIRE_DAYS'
+  | 'REQUIRE_EMAIL_VERIFICATION'
+>
+
+/** What the login answer says of the subscription. */
+export type SubscriptionBrief = { status: 'active' | 'past_due' | 'canceled'; expiry: Date | null }
+
+/** What every use case of this room is handed. */
+export type Parts = {
+  db: Sql
+  config: AuthConfig
+  secrets: Secrets
+  log: Log
+  clock: Clock
+  /** Where links in mails lead and what tokens name as their issuer. */
+  publicUrl: string
+  mailer: Mailer
+  passwords: Passwords
+  rules: PasswordRules
+  tokens: AccessTokens
+  revocations: Revocations
+  /** Everything that ends with an account's access, of this room and those above. */
+  ends: readonly AccessEnd[]
+  subscriptionOf(userId: string): Promise<SubscriptionBrief>
+}

@@ -1,0 +1,73 @@
+import { isIP } from 'node:net'
+import { createTransport } from 'nodemailer'
+import type { Config } from '../config/index.ts'
+import type { Sql } from '../db/index.ts'
+import type { Secrets } from '../secrets.ts'
+import { putInOutbox } from './outbox.ts'
+
+export type Mail = { to: string; subject: string; text: string; html: string }
+
+/** Where mails go: an SMTP server, the local outbox of a trial, or nowhere (`MAIL=off`). */
+export type Mailer = {
+  kind: 'smtp' | 'outbox' | 'off'
+  /** @throws when the mail server does not take it: the job runs again */
+  send(mail: Mail): Promise<void>
+  close(): void
+}
+
+const TIMEOUT_MS = 15_000
+
+const isLocal = (host: string): boolean =>
+  host === 'localhost' || host.endsWith('.localhost') || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+
+/** Nothing goes in the clear to another machine, unless the operator's URL says `?ignoreTLS=true` (a relay beside us). */
+function smtpOptions(smtpUrl: string) {
+  const url = new URL(smtpUrl)
+  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const secure = url.protocol === 'smtps:'
+  const ignoreTLS = url.searchParams.get('ignoreTLS') === 'true'
+  return {
+    host,
+    port: url.port === '' ? (secure ? 465 : 587) : Number(url.port),
+    secure,
+    ignoreTLS,
+    requireTLS: !secure && !ignoreTLS && !isLocal(host),
+    ...(url.username
+      ? { auth: { user: decodeURIComponent(url.username), pass: decodeURIComponent(url.password) } }
+      : {}),
+    connectionTimeout: TIMEOUT_MS,
+    greetingTimeout: TIMEOUT_MS,
+    socketTimeout: TIMEOUT_MS,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  }
+}
+
+/** The sender: the host that links lead to, so that replies and checks of the domain fit. */
+function senderOf(publicUrl: string, appName: string): { name: string; address: string } {
+  const { hostname } = new URL(publicUrl)
+  const domain = isIP(hostname.replace(/^\[|\]$/g, '')) === 0 ? hostname : 'localhost'
+  return { name: appName, address: `no-reply@${domain}` }
+}
+
+function smtpMailer(smtpUrl: string, from: { name: string; address: string }): Mailer {
+  const transport = createTransport(smtpOptions(smtpUrl))
+  return {
+    kind: 'smtp',
+    async send({ to, subject, text, html }) {
+      // The address as an object is not parsed again: it is the one recipient, whatever it holds.
+      await transport.sendMail({ from, to: { name: '', address: to }, subject, text, html })
+    },
+    close: () => transport.close(),
+  }
+}
+
+/** The mailer this configuration asks for. */
+export function createMailer(
+  config: Pick<Config, 'SMTP_URL' | 'MAIL' | 'APP_NAME'>,
+  deps: { db: Sql; secrets: Secrets; publicUrl: string },
+): Mailer {
+  if (config.MAIL === 'off') return { kind: 'off', send: async () => undefined, close: () => undefined }
+  if (config.SMTP_URL) return smtpMailer(config.SMTP_URL, senderOf(deps.publicUrl, config.APP_NAME))
+  return { kind: 'outbox', send: (mail) => putInOutbox(deps, mail), close: () => undefined }
+}
