@@ -1,6 +1,6 @@
 import { samePrefixes } from '../addresses.ts'
 import type { Peer } from '../messages.ts'
-import { countersOf, restartCounting } from './counting.ts'
+import { countersOf, restartCounting, takeOver } from './counting.ts'
 import { confirm, mayWrite, setFinal } from './slots.ts'
 import { advance, queueOp, warn } from './turn.ts'
 import type { KernelPeer, Slot, Turn } from './types.ts'
@@ -31,16 +31,23 @@ export function reopen(turn: Turn, slot: Slot): void {
 }
 
 function compareSlot(turn: Turn, slot: Slot, wanted: Peer, peer: KernelPeer | undefined): void {
-  const leaving = turn.state.kernel.busyKeys.has(wanted.public_key)
-  if (peer && !leaving && isAsWanted(peer, wanted)) {
+  const { unconfirmed, kernel } = turn.state
+  const leaving = kernel.busyKeys.has(wanted.public_key)
+  const { counting } = slot
+  // Only the same address makes it likely that a stranger is the same tunnel.
+  const stranger = counting?.takeover && peer && !samePrefixes(peer.allowed_ips, wanted.allowed_ips)
+  if (counting?.takeover && peer && !stranger) takeOver(turn, slot.slot, counting, peer)
+  if (peer && !leaving && !stranger && isAsWanted(peer, wanted)) {
     slot.written = slot.version
-    if (turn.state.unconfirmed.has(slot.slot)) confirm(turn, slot)
+    kernel.foreign.delete(wanted.public_key)
+    if (unconfirmed.has(slot.slot)) confirm(turn, slot)
     return
   }
   if (!mayWrite(turn.state)) return
   if (!peer) restartCounting(turn, slot)
   reopen(turn, slot)
-  queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer: wanted, fresh: !peer || leaving })
+  const fresh = !peer || leaving || stranger === true
+  queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer: wanted, fresh })
 }
 
 function isAsWanted(peer: KernelPeer, wanted: Peer): boolean {
@@ -75,7 +82,7 @@ function isElsewhere({ state }: Turn, publicKey: string, here: Slot): boolean {
 function purgeStrangers(turn: Turn, held: number): void {
   const { state } = turn
   const strangers = [...state.kernel.foreign.values()].filter(
-    ({ public_key }) => !state.kernel.busyKeys.has(public_key),
+    ({ public_key }) => !state.kernel.busyKeys.has(public_key) && !state.claims.has(`k:${public_key}`),
   )
   if (strangers.length === 0 || !state.complete || !mayWrite(state)) return
   const many = strangers.length > MANY_STRANGERS && strangers.length * 10 > held

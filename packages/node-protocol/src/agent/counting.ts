@@ -1,17 +1,26 @@
 import type { Counters } from '../messages.ts'
 import type { Counting, KernelCounters, KernelPeer, Slot, Turn } from './types.ts'
 
-/** Begins to count a peer that is about to be written to the kernel under a key the kernel may know already. */
+/** Begins to count a peer that is about to be written to the kernel, under a key the kernel may know already. */
 export function beginCounting(turn: Turn, publicKey: string, version: number): Counting {
-  const stray = strayOf(turn, publicKey)
-  turn.state.kernel.foreign.delete(publicKey)
-  // What the kernel counted for a peer we knew nothing of may have been reported before: leave it out.
-  const offset = stray ? { rx: -stray.rx, tx: -stray.tx } : { rx: 0n, tx: 0n }
-  return { version, epoch: nextEpoch(turn), offset, handshake_at: 0, raw: null, resetting: null }
+  const takeover = strayOf(turn, publicKey) !== undefined
+  return { ...newCounting(turn, version), takeover }
+}
+
+function newCounting(turn: Turn, version: number): Counting {
+  const offset = { rx: 0n, tx: 0n }
+  return { version, epoch: nextEpoch(turn), takeover: false, offset, handshake_at: 0, raw: null, resetting: null }
+}
+
+/** Takes over a peer the kernel holds. What it counted so far may have been reported before: it is left out. */
+export function takeOver(turn: Turn, slot: number, counting: Counting, peer: KernelPeer): void {
+  counting.takeover = false
+  counting.offset = { rx: -peer.rx, tx: -peer.tx }
+  turn.dirtySlots.add(slot)
 }
 
 /** The peer with this key that the kernel holds for nobody, unless it is on its way out. */
-export function strayOf(turn: Turn, publicKey: string): KernelPeer | undefined {
+function strayOf(turn: Turn, publicKey: string): KernelPeer | undefined {
   const { busyKeys, foreign } = turn.state.kernel
   return busyKeys.has(publicKey) ? undefined : foreign.get(publicKey)
 }
@@ -26,7 +35,7 @@ function nextEpoch(turn: Turn): number {
 /** What is reported for a counting; null while nothing was read. */
 export function countersOf(slot: number, counting: Counting, last: KernelCounters | null): Counters | null {
   const raw = last ?? counting.raw
-  if (!raw || counting.version < 0) return null
+  if (!raw || counting.version < 0 || counting.takeover) return null
   return {
     slot,
     version: counting.version,
@@ -53,9 +62,7 @@ export function renew(turn: Turn, slot: Slot, counting: Counting): Counting {
   const last = countersOf(slot.slot, counting, counting.resetting)
   if (last) owe(turn, last)
   turn.dirtySlots.add(slot.slot)
-  const handshake_at = last?.handshake_at ?? counting.handshake_at
-  const offset = { rx: 0n, tx: 0n }
-  return { version: counting.version, epoch: nextEpoch(turn), offset, handshake_at, raw: null, resetting: null }
+  return { ...newCounting(turn, counting.version), handshake_at: last?.handshake_at ?? counting.handshake_at }
 }
 
 /** The kernel forgot the peer's endpoint and counts from zero; the epoch goes on, with what it had as offset. */

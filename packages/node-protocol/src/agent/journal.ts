@@ -7,6 +7,7 @@ const SlotNumber = z.int().min(0).max(0xffff)
 const StoredCounting = z.strictObject({
   version: z.int().min(-1),
   epoch: z.int().min(0),
+  takeover: z.boolean(),
   rx: Count,
   tx: Count,
   handshake_at: z.int().min(0),
@@ -155,10 +156,11 @@ function restoreSlot(entry: z.infer<typeof SlotEntry>): Slot {
 }
 
 function storeCounting(counting: Counting): z.infer<typeof StoredCounting> {
-  const { version, epoch, offset, handshake_at, resetting } = counting
+  const { version, epoch, takeover, offset, handshake_at, resetting } = counting
   return {
     version,
     epoch,
+    takeover,
     rx: String(offset.rx),
     tx: String(offset.tx),
     handshake_at,
@@ -171,6 +173,7 @@ function restoreCounting(stored: z.infer<typeof StoredCounting>): Counting {
   return {
     version: stored.version,
     epoch: stored.epoch,
+    takeover: stored.takeover,
     offset: { rx: BigInt(stored.rx), tx: BigInt(stored.tx) },
     handshake_at: stored.handshake_at,
     raw: null,

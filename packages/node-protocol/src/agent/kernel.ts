@@ -1,3 +1,4 @@
+import { reopen } from './compare.ts'
 import { carryOver, countersOf, settleReset } from './counting.ts'
 import { confirm, refuse, setFinal } from './slots.ts'
 import { advance, markBusy, warn } from './turn.ts'
@@ -28,23 +29,35 @@ export function takeResults(turn: Turn, batch: number, results: readonly KernelR
 
 function takeResult(turn: Turn, op: KernelOp, result: KernelResult): void {
   if (op.op === 'purge') {
-    if (result.ok) turn.state.kernel.foreign.delete(op.public_key)
+    if (result.ok) placed(turn, op.public_key)
     return
   }
   const slot = turn.state.slots.get(op.slot)
   if (!slot) return
   if (op.op === 'remove' && result.ok) removed(turn, slot, op.public_key, result)
-  if (op.op === 'set' && result.ok) wasSet(turn, slot, op.version, op.peer.public_key, result)
+  if (op.op === 'set' && result.ok) wasSet(turn, slot, op, result)
   if (op.op === 'reset') wasReset(turn, slot, op.peer.public_key, result)
 }
 
-function wasSet(turn: Turn, slot: Slot, version: number, publicKey: string, result: KernelResult): void {
-  slot.written = version
+/** A stranger is gone or somebody's now; after the last of them the empty slots can be confirmed. */
+function placed({ state, now }: Turn, publicKey: string): void {
+  const { kernel } = state
+  if (kernel.foreign.delete(publicKey) && kernel.foreign.size === 0) kernel.compareAt = now.mono
+}
+
+function wasSet(turn: Turn, slot: Slot, op: Extract<KernelOp, { op: 'set' }>, result: KernelResult): void {
+  const { public_key } = op.peer
+  slot.written = op.version
+  if (op.fresh && slot.counting?.takeover && slot.peer?.public_key === public_key) {
+    slot.counting.takeover = false
+    turn.dirtySlots.add(slot.slot)
+  }
+  placed(turn, public_key)
   if (!result.last) return
   // A removal before it had failed; this write did it.
   for (const other of turn.state.slots.values()) {
-    if (!other.leaving.some(({ public_key }) => public_key === publicKey)) continue
-    removed(turn, other, publicKey, result)
+    if (!other.leaving.some((leaving) => leaving.public_key === public_key)) continue
+    removed(turn, other, public_key, result)
     return
   }
 }
@@ -64,9 +77,8 @@ function wasReset(turn: Turn, slot: Slot, publicKey: string, result: KernelResul
   if (counting?.resetting && result.ok) carryOver(turn, slot, counting, result.last ?? null)
   if (result.ok) return
   // Half done perhaps: the peer may be gone. The comparison looks, and resolves the begun reset.
-  slot.written = null
-  slot.base = turn.state.told
-  turn.state.unconfirmed.add(slot.slot)
+  reopen(turn, slot)
+  turn.state.kernel.compareAt = turn.now.mono
 }
 
 function conclude(turn: Turn, number: number, error: string | undefined): void {

@@ -74,7 +74,9 @@ function findStrangers(turn: Turn, dump: ReadonlyMap<string, KernelPeer>): void 
   const leaving = new Set<string>()
   for (const slot of slots.values()) for (const { public_key } of slot.leaving) leaving.add(public_key)
   for (const [key, peer] of dump) {
-    if (!claims.has(`k:${key}`) && !leaving.has(key)) kernel.foreign.set(key, peer)
+    const owner = claims.get(`k:${key}`)
+    const strange = owner === undefined ? !leaving.has(key) : slots.get(owner)?.counting?.takeover
+    if (strange) kernel.foreign.set(key, peer)
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Counters, Peer } from '../messages.ts'
-import { beginCounting, owe, strayOf } from './counting.ts'
+import { beginCounting, owe } from './counting.ts'
 import { queueOp } from './turn.ts'
 import type { AgentState, Slot, Turn } from './types.ts'
 
@@ -58,14 +58,14 @@ function release(turn: Turn, slot: Slot, peer: Peer, version: number, write: boo
 function hold(turn: Turn, slot: Slot, peer: Peer, write: boolean): void {
   const { state } = turn
   for (const claim of claimsOf(peer)) state.claims.set(claim, slot.slot)
-  // A new counting begins at zero, unless it takes over a peer the kernel holds already.
-  const fresh = !slot.counting && !strayOf(turn, peer.public_key)
+  const fresh = !slot.counting
   if (slot.counting) slot.counting.version = slot.version
   else {
     slot.final = null
     slot.counting = beginCounting(turn, peer.public_key, slot.version)
   }
-  if (write) queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer, fresh })
+  if (slot.counting.takeover) state.kernel.compareAt = turn.now.mono
+  else if (write) queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer, fresh })
 }
 
 /** The keys and addresses that only one slot may have. */

@@ -119,7 +119,12 @@ export interface Counting {
   version: number
   /** Milliseconds since 1970 when the kernel began to count; grows with every new beginning. */
   epoch: number
-  /** Added to the kernel's counters: what it counted before a `reset`, or less what it counted for somebody else. */
+  /**
+   * The kernel holds this key already, from a life nobody remembers (the data folder was lost): the next comparison
+   * takes it over, or writes it afresh, and leaves out what it counted until then.
+   */
+  takeover: boolean
+  /** Added to the kernel's counters: what it counted before a `reset`, or less what it counted before a takeover. */
   offset: { rx: bigint; tx: bigint }
   /** The last handshake known, also when the kernel has forgotten it. */
   handshake_at: number

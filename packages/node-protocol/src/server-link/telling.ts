@@ -78,7 +78,7 @@ function tellSnapshot(turn: LinkTurn, rows: readonly SlotChange[], horizon: bigi
 
 function tellChanges(turn: LinkTurn, rows: readonly SlotChange[], horizon: bigint, safety: boolean): void {
   const { link, now, effects } = turn
-  const changes = latest(rows).filter((row) => isNews(turn, row))
+  const changes = latest(rows).filter((row) => isNews(turn, row, horizon))
   // An empty message is due as greeting, and when the node's confirmed revision fell behind.
   const behind = horizon > link.told && safety
   link.horizon = horizon > link.horizon ? horizon : link.horizon
@@ -101,11 +101,15 @@ function latest(rows: readonly SlotChange[]): SlotChange[] {
   return [...bySlot.values()]
 }
 
-/** Not told on this link, or told and not acknowledged for too long. */
-function isNews({ link, now }: LinkTurn, { slot, version }: SlotChange): boolean {
+/**
+ * Not told on this link, or told and not acknowledged: for too long, or below an earlier horizon than this message
+ * claims to cover (a change seen before its horizon came).
+ */
+function isNews({ link, now }: LinkTurn, { slot, version }: SlotChange, horizon: bigint): boolean {
   const told = link.versions.get(slot)
   if (told === undefined || version > told) return true
   if (version < told) return false
   const waiting = link.outstanding.get(slot)
-  return waiting !== undefined && now - waiting.toldAt >= link.options.resendMs
+  if (!waiting) return false
+  return now - waiting.toldAt >= link.options.resendMs || horizon > waiting.revision
 }

@@ -30,12 +30,20 @@ export interface Surroundings {
   hangUp(link: number): void
   /** An operation is about to be done, was done. */
   beforeWrite(op: KernelOp): void
-  /** An operation on a peer of this slot was done, and what it counted will never be known. */
-  outcomeLost(slot: number): void
+  /** An operation on this peer was done, and what the kernel counted for it may never be known. */
+  outcomeLost(peer: Touched): void
   complain(text: string): void
   /** Probability that a write fails, that the process dies between two effects. */
   faults(): { write: number; death: number }
   wallOffset(): number
+}
+
+/** A peer as an operation found it. */
+export interface Touched {
+  slot: number
+  rx: bigint
+  tx: bigint
+  reset: boolean
 }
 
 type Job = { kind: 'read' } | { kind: 'write'; batch: number; ops: readonly KernelOp[] }
@@ -48,8 +56,8 @@ export class AgentHost {
   #life = 0
   #jobs: Job[] = []
   #working = false
-  /** Slots written to by operations whose results the agent has not taken in yet. */
-  #unanswered: number[] = []
+  /** Peers written to by operations whose results the agent has not taken in yet. */
+  #unanswered: Touched[] = []
   steps = 0
 
   constructor(world: Surroundings) {
@@ -84,10 +92,18 @@ export class AgentHost {
   kill(): void {
     if (!this.#state) return
     this.#world.hangUp(this.#state.link.id)
-    for (const slot of this.#unanswered) this.#world.outcomeLost(slot)
+    // A write that was handed over may still be done.
+    const [job] = this.#jobs
+    if (job?.kind === 'write' && this.#world.random.chance(0.5)) this.#write(job.batch, job.ops)
+    for (const peer of this.#unanswered) this.#world.outcomeLost(peer)
     this.#unanswered = []
     this.#state = null
     this.#life++
+  }
+
+  /** The data folder is lost; the node was enrolled and knows nothing else. */
+  wipeDisk(): void {
+    this.#disk = toText(firstEntries(INSTALLATION, CONFIG))
   }
 
   step(event: AgentEvent): void {
@@ -142,13 +158,14 @@ export class AgentHost {
   /** The kernel's queue: one job after the other, answered in order. */
   #work(): void {
     if (this.#working) return
-    const job = this.#jobs.shift()
+    const [job] = this.#jobs
     if (!job) return
     this.#working = true
     const { timeline, random } = this.#world
     const life = this.#life
     timeline.after(random.int(1, 8), () => {
       if (this.#life !== life) return
+      this.#jobs.shift()
       const answer = job.kind === 'read' ? this.#read() : this.#write(job.batch, job.ops)
       timeline.after(random.int(0, 3), () => {
         if (this.#life !== life) return
@@ -169,10 +186,11 @@ export class AgentHost {
     const { kernel, random } = this.#world
     const results = ops.map((op) => {
       this.#world.beforeWrite(op)
-      const touched = kernel.peers.get('peer' in op ? op.peer.public_key : op.public_key)?.slot
-      if (touched !== undefined) this.#unanswered.push(touched)
+      const peer = kernel.peers.get('peer' in op ? op.peer.public_key : op.public_key)
+      const touched = peer && { slot: peer.slot, rx: peer.rx, tx: peer.tx, reset: op.op === 'reset' }
+      if (touched) this.#unanswered.push(touched)
       const failure = random.chance(this.#world.faults().write) ? random : null
-      if (failure && touched !== undefined) this.#world.outcomeLost(touched)
+      if (failure && touched) this.#world.outcomeLost(touched)
       return kernel.write(op, failure, (text) => this.#world.complain(text))
     })
     return { type: 'kernel_done', batch, interface_id: kernel.interfaceId, results }

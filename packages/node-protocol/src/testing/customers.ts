@@ -35,7 +35,11 @@ export class Customers {
   /** Everybody leaves, in one transaction. */
   removeAll(): void {
     const held = this.#database.held().filter(({ locked }) => !locked)
-    if (held.length > 0) this.#transact(held.map(({ slot }) => ({ slot, peer: null })), 0)
+    if (held.length > 0)
+      this.#transact(
+        held.map(({ slot }) => ({ slot, peer: null })),
+        0,
+      )
   }
 
   #connect(): void {

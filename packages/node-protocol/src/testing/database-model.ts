@@ -119,13 +119,14 @@ export class DatabaseModel {
     return this.connections.find((c) => c.slot === slot && c.from <= version && (c.to === null || version < c.to))
   }
 
-  /** What was not counted so far for this slot may be lost for good. */
-  lose(slot: number): void {
+  /** What was not counted so far for this slot may be lost for good, and so much more. */
+  lose(slot: number, more = { rx: 0n, tx: 0n }): void {
     for (const connection of this.connections) {
       if (connection.slot !== slot) continue
-      const { account, trueRx, trueTx, slackRx, slackTx } = connection
-      if (trueRx - account.rx > slackRx) connection.slackRx = trueRx - account.rx
-      if (trueTx - account.tx > slackTx) connection.slackTx = trueTx - account.tx
+      const lostRx = connection.trueRx - connection.account.rx + more.rx
+      const lostTx = connection.trueTx - connection.account.tx + more.tx
+      if (lostRx > connection.slackRx) connection.slackRx = lostRx
+      if (lostTx > connection.slackTx) connection.slackTx = lostTx
     }
   }
 

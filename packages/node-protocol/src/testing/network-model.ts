@@ -28,6 +28,7 @@ export class Socket {
   readonly #arrival = { agent: 0, server: 0 }
   #open = true
   #helloDone = false
+  #loses = false
   readonly #said: Said
 
   constructor(timeline: Timeline, random: Random, ends: Ends, said: Said) {
@@ -41,7 +42,16 @@ export class Socket {
     return this.#open
   }
 
+  /** The next changes for the agent get lost although the socket stays. */
+  loseOne(): void {
+    this.#loses = true
+  }
+
   toAgent(message: ServerMessage): void {
+    if (this.#loses && message.type === 'changes') {
+      this.#loses = false
+      return
+    }
     const text = JSON.stringify(message)
     if (message.type === 'welcome') this.#helloDone = true
     if (message.type === 'changes' || message.type === 'snapshot') this.#said.toAgent.push(text)

@@ -11,6 +11,7 @@ import { Customers } from './customers.ts'
 
 const CHAOS_MS = 150_000
 const TICK_MS = 500
+const MUCH = 2n ** 60n
 
 /** What goes wrong in a schedule; all drawn from its seed. */
 interface Weather {
@@ -104,7 +105,8 @@ export class Simulation {
         linked?.socket.cut({ agent: 0, server: this.random.int(0, 3000) })
       },
       beforeWrite: (op) => this.#watchdog.beforeWrite(op, this.#weather.clockSteps, this.timeline.now),
-      outcomeLost: (slot) => this.database.lose(slot),
+      // Whether a reset was done shows, unless more came since than before: then what came before is left out.
+      outcomeLost: ({ slot, rx, tx, reset }) => this.database.lose(slot, reset ? { rx, tx } : undefined),
       complain: this.#weather.writeFault > 0 ? () => {} : complain,
       faults: () =>
         this.#chaos ? { write: this.#weather.writeFault, death: this.#weather.death } : { write: 0, death: 0 },
@@ -158,7 +160,7 @@ export class Simulation {
     this.#traffic.flow(this.timeline.now, this.#wallOffset)
     if (this.#chaos) this.#customers.act()
     if (this.#chaos && this.#weather.hostile && this.random.chance(0.3))
-      for (const { socket } of this.#links) if (socket.open) socket.repeat()
+      for (const { socket } of this.#links) this.random.chance(0.1) ? socket.loseOne() : socket.repeat()
     this.timeline.after(TICK_MS, () => this.#everyTick())
   }
 
@@ -172,13 +174,15 @@ export class Simulation {
 
   #trouble(): void {
     const { random } = this
-    const kind = random.int(0, 9)
+    const kind = random.int(0, 11)
     if (kind <= 2) this.#cutAll(false)
     else if (kind === 3) this.#partition()
     else if (kind === 4) this.#restart(() => {})
     else if (kind === 5 && random.chance(0.4)) this.#reboot()
     else if (kind === 6 && random.chance(0.4)) this.#recreate()
     else if (kind === 7) this.#cutAll(true)
+    else if (kind === 8) this.#meddle()
+    else if (kind === 9 && !this.#weather.hostile && random.chance(0.3)) this.#restart(() => this.#wipe())
     else if (this.#weather.clockSteps) this.#wallOffset += random.int(-3_600_000, 3_600_000)
   }
 
@@ -218,6 +222,25 @@ export class Simulation {
   #recreate(): void {
     for (const { slot } of this.kernel.peers.values()) this.database.lose(slot)
     this.kernel.recreate()
+  }
+
+  /** Somebody removes one peer by hand and adds another. */
+  #meddle(): void {
+    const peer = this.random.pick([...this.kernel.peers.values()])
+    if (peer) {
+      this.database.lose(peer.slot, peer)
+      this.#watchdog.meddled.add(peer.slot)
+      this.kernel.peers.delete(peer.public_key)
+    }
+    const public_key = this.random.key()
+    const stranger = { public_key, preshared_key: public_key, allowed_ips: ['10.9.9.9/32'], rx: 5n, tx: 5n }
+    this.kernel.peers.set(public_key, { ...stranger, handshake_at: 0, slot: -1, version: 0, shookAt: null })
+  }
+
+  /** The data folder is lost: what its peers carry until they are taken over or purged is not counted. */
+  #wipe(): void {
+    for (const { slot } of this.database.connections) this.database.lose(slot, { rx: MUCH, tx: MUCH })
+    this.agent.wipeDisk()
   }
 
   #calm(): void {
