@@ -10,7 +10,7 @@ import type { Secrets } from '../platform/secrets.ts'
 export type NodeLink = {
   /** Waits until the node's kernel holds the slot in this version; at most `timeoutMs`. */
   live(serverId: string, slot: number, version: number, timeoutMs: number): Promise<'live' | 'failed' | 'timeout'>
-  /** Waits until the kernel holds nobody there as of this version; with the last counters, when there were any. */
+  /** Waits until the kernel no longer holds the peer that this version took away; what it counted is stored by then. */
   gone(
     serverId: string,
     slot: number,

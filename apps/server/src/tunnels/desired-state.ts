@@ -55,7 +55,7 @@ export function desiredState(db: Sql, secrets: Secrets) {
       if (slots.length === 0) return
       const sorted = slots.toSorted((a, b) => a.slot - b.slot)
       await db`select confirm_cleared(${serverId}, ${sorted.map((s) => s.slot)}::int[],
-                                      ${sorted.map((s) => BigInt(s.version))}::bigint[])`
+                                      ${sorted.map((s) => s.version)}::bigint[])`
     },
 
     /** The same for every slot emptied below this horizon. */

@@ -12,7 +12,7 @@ import {
   keepClientCounts,
   lastEnded,
   ownConnection,
-  settleTotals,
+  markFinal,
   supersededBy,
   type Connection,
 } from './store.ts'
@@ -43,13 +43,13 @@ async function comesThrough({ db }: TunnelDeps, serverId: string | null, from: s
   return (await addressesOf(db, serverId)).some((address) => sameAddress(address, from))
 }
 
-/** Waits for the node's last counters, if they are still to come, and writes them. */
+/** Waits until the node's last counters are stored, if they are still to come. */
 async function waitForFinal(deps: TunnelDeps, id: string): Promise<void> {
   const { db, nodeLink } = deps
   const at = await clearingOf(db, id)
   if (!at) return
   const gone = await nodeLink.gone(at.server_id, at.slot, Number(at.version), FINAL_WAIT_MS)
-  if (gone !== 'timeout') await settleTotals(db, id, gone.final)
+  if (gone !== 'timeout') await markFinal(db, id)
 }
 
 /** Frees the peer half a second later. Should this process die before, the next turn of any instance's upkeep does it. */

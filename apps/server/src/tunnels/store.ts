@@ -1,4 +1,3 @@
-import type { Counters } from '@prime-vpn/node-protocol'
 import { maybeOne, type Db } from '../platform/db/index.ts'
 
 /** A connection as its owner's calls need it. */
@@ -62,26 +61,9 @@ export const addressesOf = async (db: Db, serverId: string): Promise<string[]> =
   return row?.addresses ?? []
 }
 
-/**
- * Writes the last counters of a tunnel, by the rule of the node protocol: a newer epoch starts on top of what was counted,
- * an older one counts nothing. Twice is the same as once.
- * @param final null when the node held no peer any more: what was reported stands
- */
-export const settleTotals = (db: Db, id: string, final: Counters | null) => db`
-  update connections set
-    base_sent = case when f.epoch > counter_epoch then bytes_sent else base_sent end,
-    base_received = case when f.epoch > counter_epoch then bytes_received else base_received end,
-    bytes_sent = case when f.epoch > counter_epoch then bytes_sent + f.rx
-                      when f.epoch = counter_epoch then greatest(bytes_sent, base_sent + f.rx) else bytes_sent end,
-    bytes_received = case when f.epoch > counter_epoch then bytes_received + f.tx
-                          when f.epoch = counter_epoch then greatest(bytes_received, base_received + f.tx)
-                          else bytes_received end,
-    counter_epoch = greatest(counter_epoch, f.epoch),
-    last_handshake_at = greatest(last_handshake_at, case when f.handshake > 0 then to_timestamp(f.handshake) end),
-    totals_final = true, updated_at = clock_timestamp()
-   from (select ${BigInt(final?.epoch ?? -1)}::bigint as epoch, ${BigInt(final?.rx ?? 0)}::bigint as rx,
-                ${BigInt(final?.tx ?? 0)}::bigint as tx, ${final?.handshake_at ?? 0}::float8 as handshake) f
-  where id = ${id}`
+/** The node has told its last word on this tunnel; what it counted was stored before. */
+export const markFinal = (db: Db, id: string) => db`
+  update connections set totals_final = true, updated_at = clock_timestamp() where id = ${id} and not totals_final`
 
 /** Keeps what the app counted, where it differs from ours; the first word stands. */
 export const keepClientCounts = (db: Db, id: string, sent: bigint | null, received: bigint | null) => db`
