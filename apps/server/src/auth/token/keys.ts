@@ -1,13 +1,9 @@
-import {
-  createHmac,
-  createPrivateKey,
-  createPublicKey,
-  createSecretKey,
-  type JsonWebKey,
-  type KeyObject,
-} from 'node:crypto'
+import { createHmac, createPrivateKey, createPublicKey, createSecretKey, type KeyObject } from 'node:crypto'
 import type { Config } from '../../platform/config/index.ts'
 import type { Secrets } from '../../platform/secrets.ts'
+
+/** The open half of an Ed25519 key as it is published (RFC 8037). */
+export type PublicJwk = { kty: string; crv: string; x: string; kid: string; alg: string; use: string }
 
 /** The keys of access tokens: one algorithm, a fixed map of ids; nothing in a token can add to it. */
 export type TokenKeys = {
@@ -15,13 +11,18 @@ export type TokenKeys = {
   signing: { id: string; key: KeyObject }
   verifying: ReadonlyMap<string, KeyObject>
   /** What may be published: none with HS256. */
-  jwks: { keys: JsonWebKey[] }
+  jwks: { keys: PublicJwk[] }
 }
 
 function hmacKeys(secret: string): TokenKeys {
   const key = createSecretKey(Buffer.from(secret))
   const id = createHmac('sha256', secret).update('prime-vpn/kid').digest('base64url').slice(0, 11)
   return { algorithm: 'HS256', signing: { id, key }, verifying: new Map([[id, key]]), jwks: { keys: [] } }
+}
+
+function published(id: string, key: KeyObject): PublicJwk {
+  const { kty = '', crv = '', x = '' } = key.export({ format: 'jwk' })
+  return { kty, crv, x, kid: id, alg: 'EdDSA', use: 'sig' }
 }
 
 /** Ed25519 keys from the secrets file, newest first; older ones still verify what they signed. */
@@ -37,9 +38,7 @@ function ed25519Keys(secrets: Secrets): TokenKeys {
     algorithm: 'EdDSA',
     signing: newest,
     verifying: new Map(all.map(({ id, open }) => [id, open])),
-    jwks: {
-      keys: all.map(({ id, open }) => ({ ...open.export({ format: 'jwk' }), kid: id, alg: 'EdDSA', use: 'sig' })),
-    },
+    jwks: { keys: all.map(({ id, open }) => published(id, open)) },
   }
 }
 

@@ -1,0 +1,126 @@
+import type { onRequestAsyncHookHandler } from 'fastify'
+import type { AccessEnd } from '../accounts/index.ts'
+import { systemClock, type Clock } from '../platform/clock.ts'
+import type { Sql } from '../platform/db/index.ts'
+import type { App } from '../platform/http/index.ts'
+import type { Jobs, Schedule } from '../platform/jobs.ts'
+import type { Kv } from '../platform/kv/index.ts'
+import type { Log } from '../platform/log.ts'
+import { sweepOutbox, type Mailer } from '../platform/mail/index.ts'
+import type { Secrets } from '../platform/secrets.ts'
+import { authenticate, authenticateToken, bearerOf, principalFor } from './authenticate.ts'
+import { ensureFirstAdmin, type FirstAdmin } from './first-admin.ts'
+import { MAIL_JOB, mailJob } from './mail/job.ts'
+import { sweepMailTokens } from './mail/store.ts'
+import type { AuthConfig, Parts, SubscriptionBrief } from './parts.ts'
+import { createPasswords } from './password/hash.ts'
+import { createPasswordRules } from './password/rules.ts'
+import type { Principal } from './principal.ts'
+import { keyRoutes } from './routes/keys.ts'
+import { recoveryRoutes } from './routes/recovery.ts'
+import { sessionRoutes } from './routes/sessions.ts'
+import { signInRoutes } from './routes/sign-in.ts'
+import { createRevocations } from './session/revocations.ts'
+import { revokeSessions, sweepSessions } from './session/store.ts'
+import { createAccessTokens, type Claims } from './token/access.ts'
+import { tokenKeys } from './token/keys.ts'
+import type { Revocation } from './types.ts'
+import { confirmPassword } from './change-password.ts'
+import { requestEmailChange } from './verify.ts'
+
+export type AuthDeps = {
+  db: Sql
+  kv: Kv
+  secrets: Secrets
+  config: AuthConfig
+  log: Log
+  clock?: Clock
+  /** `PUBLIC_URL`, or the address we listen on: the issuer of tokens and the start of links. */
+  publicUrl: string
+  mailer: Mailer
+  /** What ends with an account's access. This room puts its own part in front; rooms above add theirs. */
+  ends: AccessEnd[]
+  subscriptionOf(userId: string): Promise<SubscriptionBrief>
+}
+
+/** What other rooms and the composition root get from this room. */
+export type Auth = {
+  /**
+   * `onRequest` hook: routes with `needs: 'public'` pass; others need `Authorization: Bearer`, a live session and the
+   * permission. @throws 401 UNAUTHENTICATED / TOKEN_EXPIRED (with `WWW-Authenticate`), 403 FORBIDDEN
+   */
+  authenticate: onRequestAsyncHookHandler
+  /** The same judgement of a bare token, for sockets. @throws 401 UNAUTHENTICATED / TOKEN_EXPIRED */
+  authenticateToken(token: string): Promise<Principal>
+  /** Who the header's token names, by its signature alone: for limits, never for rights. @throws 401 */
+  identify(authorization: string | undefined): Promise<Claims | undefined>
+  /** Reads a principal's session again: null once it is revoked or ended, or its user is inactive. */
+  refreshPrincipal(principal: Principal): Promise<Principal | null>
+  /** Hears of every revocation on every instance, usually within milliseconds. @returns ends the subscription */
+  onSessionRevoked(listener: (revocation: Revocation) => void): () => void
+  /** @throws {Unauthenticated} */
+  confirmPassword(userId: string, password: string): Promise<void>
+  /** Mails a proof to another address, which counts once answered. @throws {Unauthenticated} {Unavailable} */
+  requestEmailChange(userId: string, email: string, password: string): Promise<void>
+  ensureFirstAdmin(startedAt?: Date): Promise<FirstAdmin>
+  routes(app: App): void
+  jobs: Jobs
+  schedule: Schedule[]
+  close(): void
+}
+
+const SWEEP_JOB = 'auth-sweep'
+
+/** Builds the room: hashes one password nobody knows, reads the list of common ones, listens for revocations. */
+export async function createAuth(deps: AuthDeps): Promise<Auth> {
+  const { db, config, secrets } = deps
+  const clock = deps.clock ?? systemClock
+  const keys = tokenKeys(config, secrets)
+  const parts: Parts = {
+    ...deps,
+    clock,
+    passwords: await createPasswords(),
+    rules: createPasswordRules({ minLength: config.PASSWORD_MIN_LENGTH, appName: config.APP_NAME }),
+    tokens: createAccessTokens(keys, deps.publicUrl, config.ACCESS_TOKEN_EXPIRE_MINUTES * 60, clock),
+    revocations: await createRevocations(deps.kv, deps.log),
+  }
+  deps.ends.unshift(async (tx, userId) => {
+    await revokeSessions(tx, userId)
+    return () => parts.revocations.announce({ userId, sessionId: null })
+  })
+
+  return {
+    authenticate: authenticate(parts),
+    authenticateToken: (token) => authenticateToken(parts, token),
+    async identify(authorization) {
+      const token = bearerOf(authorization)
+      return token === undefined ? undefined : parts.tokens.verify(token)
+    },
+    async refreshPrincipal({ userId, sessionId, credentialExpiresAt }) {
+      const exp = Math.floor(credentialExpiresAt.getTime() / 1000)
+      return (await principalFor(db, { sub: userId, sid: sessionId, exp })) ?? null
+    },
+    onSessionRevoked: (listener) => parts.revocations.listen(listener),
+    async confirmPassword(userId, password) {
+      await confirmPassword(parts, userId, password)
+    },
+    requestEmailChange: (userId, email, password) => requestEmailChange(parts, userId, email, password),
+    ensureFirstAdmin: (startedAt) => ensureFirstAdmin(parts, startedAt),
+    routes(app) {
+      signInRoutes(app, parts)
+      sessionRoutes(app, parts)
+      recoveryRoutes(app, parts)
+      keyRoutes(app, keys)
+    },
+    jobs: {
+      [MAIL_JOB]: mailJob(parts),
+      async [SWEEP_JOB]() {
+        await sweepSessions(db)
+        await sweepMailTokens(db)
+        await sweepOutbox(db)
+      },
+    },
+    schedule: [{ cron: '*/10 * * * *', job: SWEEP_JOB }],
+    close: () => parts.revocations.close(),
+  }
+}

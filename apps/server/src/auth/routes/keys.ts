@@ -1,0 +1,28 @@
+import { z } from 'zod'
+import type { App } from '../../platform/http/index.ts'
+import type { TokenKeys } from '../token/keys.ts'
+
+const Jwk = z.object({
+  kty: z.string(),
+  crv: z.string(),
+  x: z.string(),
+  kid: z.string(),
+  alg: z.string(),
+  use: z.string(),
+})
+
+/** The public halves of the keys that sign tokens (RFC 7517); none with HS256. */
+export function keyRoutes(app: App, { jwks }: TokenKeys): void {
+  app.get(
+    '/oauth/jwks',
+    {
+      config: { needs: 'public' },
+      schema: {
+        tags: ['oauth'],
+        summary: 'Keys that verify our tokens',
+        response: { 200: z.object({ keys: z.array(Jwk) }) },
+      },
+    },
+    async () => jwks,
+  )
+}

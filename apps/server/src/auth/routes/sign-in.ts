@@ -1,0 +1,95 @@
+import { z } from 'zod'
+import { AccountView, FullName, KnownEmail, NewEmail } from '../../accounts/index.ts'
+import { ErrorBody, Id, plainText, Time, type App } from '../../platform/http/index.ts'
+import { login } from '../login.ts'
+import type { Parts } from '../parts.ts'
+import { PasswordText } from '../password/rules.ts'
+import { register } from '../register.ts'
+import { refreshSession } from '../session/refresh.ts'
+
+const TokenPair = {
+  access_token: z.string(),
+  token_type: z.literal('bearer'),
+  expires_in: z.int().meta({ description: 'seconds' }),
+  refresh_token: z.string(),
+}
+const SignedIn = z.object({
+  ...TokenPair,
+  user: z.object({
+    id: Id,
+    email: z.string().nullable(),
+    role: z.string(),
+    subscription_status: z.enum(['active', 'past_due', 'canceled']),
+    subscription_expiry: Time.nullable(),
+  }),
+  password_change_required: z.boolean().optional(),
+})
+
+const LONGEST_CLIENT = 100
+
+/** What the caller's program says it is, cut and without characters that do something to a terminal. */
+const clientOf = (userAgent: string | undefined): string | null =>
+  userAgent?.replace(/[^\x20-\x7e]/g, '').slice(0, LONGEST_CLIENT) || null
+
+/** Register, sign in, refresh. */
+export function signInRoutes(app: App, parts: Parts): void {
+  for (const url of ['/api/v1/auth/register', '/api/v1/auth/signup']) {
+    app.post(
+      url,
+      {
+        config: { needs: 'public', rule: 'AUTH_REGISTER' },
+        schema: {
+          tags: ['auth'],
+          summary: 'Make an account',
+          description:
+            'Answers the same for an address that already has an account; its owner hears of it by mail. ' +
+            'Passwords: no rules of composition, but not one of the most used and not made of the address or our name.',
+          body: z.strictObject({ email: NewEmail, password: PasswordText, full_name: FullName.optional() }),
+          response: { 201: AccountView, 400: ErrorBody },
+        },
+      },
+      async (req, reply) => reply.code(201).send(await register(parts, req.body)),
+    )
+  }
+
+  app.post(
+    '/api/v1/auth/login',
+    {
+      config: { needs: 'public', rule: 'AUTH_LOGIN' },
+      schema: {
+        tags: ['auth'],
+        summary: 'Sign in',
+        description:
+          '`password_change_required` comes with a one-time password: that session may only change the password and sign out.',
+        body: z.strictObject({
+          email: KnownEmail,
+          password: PasswordText,
+          totp: z.string().min(1).max(64).optional(),
+          device_name: plainText(1, 100).optional(),
+        }),
+        response: { 200: SignedIn, 400: ErrorBody, 401: ErrorBody, 503: ErrorBody },
+      },
+    },
+    async (req) => {
+      const { email, password, device_name } = req.body
+      const client = clientOf(req.headers['user-agent'])
+      return login(parts, { email, password, deviceName: device_name ?? null, client, log: req.log })
+    },
+  )
+
+  app.post(
+    '/api/v1/auth/refresh',
+    {
+      config: { needs: 'public' },
+      schema: {
+        tags: ['auth'],
+        summary: 'Change a refresh token for a new pair',
+        description:
+          'A token works once. A lost answer may be fetched again for 10 s while its successor is unused; any other second use ends the session.',
+        body: z.strictObject({ refresh_token: z.string().min(1).max(512) }),
+        response: { 200: z.object(TokenPair), 401: ErrorBody },
+      },
+    },
+    async (req) => refreshSession(parts, req.body.refresh_token),
+  )
+}

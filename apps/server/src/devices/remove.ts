@@ -1,0 +1,27 @@
+import type { AccessEnd } from '../accounts/index.ts'
+import type { Sql } from '../platform/db/index.ts'
+import { NotFound } from '../platform/errors.ts'
+import { deleteDevice, deleteDevices, lockUser, releaseKey } from './store.ts'
+
+/**
+ * Removes a device: its tunnels end with the same commit, its key is free again.
+ * @throws {NotFound} also for somebody else's
+ */
+export async function removeDevice(db: Sql, userId: string, id: string): Promise<void> {
+  await db.begin(async (tx) => {
+    await lockUser(tx, userId)
+    const removed = await deleteDevice(tx, userId, id)
+    if (!removed) throw new NotFound('The device')
+    if (removed.public_key) await releaseKey(tx, userId, removed.public_key)
+  })
+}
+
+/** Devices made before an address was proven may be somebody else's: they go with the first proof. */
+export const endDevices: AccessEnd = async (tx, userId, why) => {
+  if (why !== 'first_verified') return undefined
+  await lockUser(tx, userId)
+  for (const { public_key } of await deleteDevices(tx, userId)) {
+    if (public_key) await releaseKey(tx, userId, public_key)
+  }
+  return undefined
+}

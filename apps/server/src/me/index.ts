@@ -1,0 +1,3 @@
+/** `/users/me`, composed from accounts, devices and entitlements. */
+export { meRoutes } from './routes.ts'
+export { readMe, type Me } from './read.ts'
