@@ -5,6 +5,8 @@
  */
 export const up = `
 do $$
+declare
+  queue_table text;
 begin
   begin
     if not exists (select from pg_roles where rolname = 'prime_app') then
@@ -24,6 +26,12 @@ begin
   grant select, insert, update, delete on all tables in schema graphile_worker to prime_app;
   grant usage, select, update on all sequences in schema graphile_worker to prime_app;
   grant execute on all functions in schema graphile_worker to prime_app;
+  -- The queue guards its tables by row security, which passes the owner only.
+  for queue_table in select c.oid::regclass from pg_class c
+    where c.relnamespace = 'graphile_worker'::regnamespace and c.relkind = 'r' and c.relrowsecurity loop
+    execute format('drop policy if exists prime_app_all on %s', queue_table);
+    execute format('create policy prime_app_all on %s to prime_app using (true) with check (true)', queue_table);
+  end loop;
   alter default privileges in schema public grant select, insert, update, delete on tables to prime_app;
   alter default privileges in schema public grant usage, select on sequences to prime_app;
 end $$`

@@ -1,4 +1,4 @@
-import { run, type Runner, type TaskList } from 'graphile-worker'
+import { Logger, parseCronItems, run, type Runner, type TaskList } from 'graphile-worker'
 import pg from 'pg'
 import type { Db } from './db/index.ts'
 import type { Log } from './log.ts'
@@ -13,10 +13,16 @@ export type Schedule = { cron: string; job: string }
  * @param key a job with the same key that has not started yet is replaced instead of doubled
  */
 export async function enqueue(db: Db, job: string, payload: Record<string, unknown>, key?: string): Promise<void> {
-  await db`select graphile_worker.add_job(${job}, payload := ${db.json(payload as never)}, job_key := ${key ?? null})`
+  await db`select graphile_worker.add_job(${job}, payload := ${db.json(payload as never)}::json, job_key := ${key ?? null})`
 }
 
-const MAX_CONNECTIONS = 3
+const CONCURRENCY = 4
+/** One connection listens beside those that work. */
+const CONNECTIONS = CONCURRENCY + 1
+
+/** The queue's own words at debug level, its faults as faults; never a job's payload. */
+const quiet = (log: Log) =>
+  new Logger(() => (level, message) => (level === 'error' ? log.error(message) : log.debug(message)))
 
 /** Runs the jobs of all rooms until `stop`, which waits for those that run. */
 export async function startJobs(
@@ -28,7 +34,7 @@ export async function startJobs(
 ): Promise<{ stop(): Promise<void> }> {
   const pool = new pg.Pool({
     connectionString: url,
-    max: MAX_CONNECTIONS,
+    max: CONNECTIONS,
     ...(role ? { options: `-c role=${role}` } : {}),
   })
   pool.on('error', (err) => log.warn({ err }, 'job pool'))
@@ -38,8 +44,9 @@ export async function startJobs(
   const runner: Runner = await run({
     pgPool: pool,
     taskList,
-    crontab: schedule.map(({ cron, job }) => `${cron} ${job}`).join('\n'),
-    concurrency: 4,
+    parsedCronItems: parseCronItems(schedule.map(({ cron, job }) => ({ task: job, match: cron, identifier: job }))),
+    logger: quiet(log),
+    concurrency: CONCURRENCY,
     noHandleSignals: true,
     pollInterval: 2_000,
   })

@@ -94,6 +94,7 @@ export class Secrets {
       'aes-256-gcm',
       this.#derive(key, purpose, salt ?? new Uint8Array()),
       data.subarray(idEnd, idEnd + 12),
+      { authTagLength: 16 },
     )
     decipher.setAAD(Buffer.from(binding))
     decipher.setAuthTag(data.subarray(idEnd + 12, idEnd + 28))
@@ -106,7 +107,8 @@ export const throwawaySecrets = (): Secrets => new Secrets(generate())
 
 /** Makes the file once (0600), also when several processes start together: the first link wins. */
 export async function initSecrets(path: string): Promise<'made' | 'present'> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  // Passable, so that the embedded database, which never runs as root, reaches its own folder below; the file is 0600.
+  await mkdir(dirname(path), { recursive: true, mode: 0o711 })
   const draft = `${path}.${process.pid}.${newId()}`
   const file = await open(draft, 'wx', 0o600)
   try {

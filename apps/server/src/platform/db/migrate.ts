@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises'
-import { runMigrations as migrateJobs } from 'graphile-worker'
+import { Logger, runMigrations as migrateJobs } from 'graphile-worker'
 import { Kysely, PostgresDialect, sql } from 'kysely'
 import { Migrator, type Migration, type MigrationProvider } from 'kysely/migration'
 import pg from 'pg'
@@ -53,8 +53,11 @@ const named = (results: { migrationName: string; status: string }[] | undefined)
  */
 export async function migrateUp(ownerUrl: string): Promise<string[]> {
   const pool = new pg.Pool({ connectionString: ownerUrl, max: 2 })
+  // A connection that breaks while idle fails the next statement; the queue asks for both listeners.
+  pool.on('error', () => undefined)
+  pool.on('connect', (client) => client.on('error', () => undefined))
   try {
-    await migrateJobs({ pgPool: pool })
+    await migrateJobs({ pgPool: pool, logger: new Logger(() => () => undefined) })
   } finally {
     await pool.end()
   }

@@ -107,7 +107,11 @@ export class Upgrades {
       if (protocol !== undefined) this.#selected.set(raw, protocol)
       return new Promise((resolve, reject) => {
         if (socket.destroyed) return void reject(new Error('the client has gone'))
-        server.handleUpgrade(raw, socket, head, (ws) => resolve(ws))
+        server.handleUpgrade(raw, socket, head, (ws) => {
+          // What a hostile client makes ws complain of (too large, no UTF-8) closes the socket; it must not end the process.
+          ws.on('error', () => undefined)
+          resolve(ws)
+        })
       })
     })
   }
