@@ -76,7 +76,12 @@ export function networkOf({ family, words }: Address, length: number): Network {
   return {
     family,
     length,
-    words: [masked(words[0], bits), masked(words[1], bits - 32), masked(words[2], bits - 64), masked(words[3], bits - 96)],
+    words: [
+      masked(words[0], bits),
+      masked(words[1], bits - 32),
+      masked(words[2], bits - 64),
+      masked(words[3], bits - 96),
+    ],
   }
 }
 
