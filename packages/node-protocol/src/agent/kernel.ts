@@ -79,6 +79,7 @@ function wasReset(turn: Turn, slot: Slot, publicKey: string, result: KernelResul
   // Half done perhaps: the peer may be gone. The comparison looks, and resolves the begun reset.
   reopen(turn, slot)
   turn.state.kernel.compareAt = turn.now.mono
+  if (slot.idleSince) slot.idleSince.mono += RETRY_MS
 }
 
 function conclude(turn: Turn, number: number, error: string | undefined): void {

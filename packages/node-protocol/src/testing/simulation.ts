@@ -159,9 +159,16 @@ export class Simulation {
   #everyTick(): void {
     this.#traffic.flow(this.timeline.now, this.#wallOffset)
     if (this.#chaos) this.#customers.act()
-    if (this.#chaos && this.#weather.hostile && this.random.chance(0.3))
-      for (const { socket } of this.#links) this.random.chance(0.1) ? socket.loseOne() : socket.repeat()
+    if (this.#chaos && this.#weather.hostile && this.random.chance(0.3)) this.#interfere()
     this.timeline.after(TICK_MS, () => this.#everyTick())
+  }
+
+  /** A hostile transport repeats what was said, or swallows a message. */
+  #interfere(): void {
+    for (const { socket } of this.#links) {
+      if (this.random.chance(0.1)) socket.loseOne()
+      else socket.repeat()
+    }
   }
 
   #plan(): void {
