@@ -4,7 +4,7 @@ import type { Log } from '../platform/log.ts'
 import { FLEET_CHANGED } from './channels.ts'
 import { readFacts, readTicks } from './server-store.ts'
 import type { Snapshot } from './snapshot.ts'
-import { REFRESH_MS, REFRESH_SHARE } from './timing.ts'
+import { NOTICE_SHARE, REFRESH_MS, REFRESH_SHARE } from './timing.ts'
 
 export type Refresher = {
   /** Resolves when a look that began after this call is taken in. @throws when the database cannot be read */
@@ -28,6 +28,7 @@ export function createRefresher({
   let running: Promise<void> | undefined
   let next: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
+  let told: NodeJS.Timeout | undefined
   let unsubscribe: (() => void) | undefined
   let stopped = false
   let failing = false
@@ -82,16 +83,27 @@ export function createRefresher({
     timer.unref()
   }
 
+  /** Told of many changes at once (10,000 nodes that link again) it looks once for all that come in a while. */
+  function hear(): void {
+    if (stopped || told) return
+    told = setTimeout(() => {
+      told = undefined
+      void refreshQuietly()
+    }, took * NOTICE_SHARE)
+    told.unref()
+  }
+
   return {
     refresh,
     async start() {
       await refreshQuietly()
-      unsubscribe = await kv.subscribe(FLEET_CHANGED, () => void refreshQuietly())
+      unsubscribe = await kv.subscribe(FLEET_CHANGED, hear)
       plan()
     },
     async stop() {
       stopped = true
       clearTimeout(timer)
+      clearTimeout(told)
       unsubscribe?.()
       await (next ?? running)?.catch(() => undefined)
     },

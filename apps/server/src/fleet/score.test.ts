@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { haversineKm, unitVector } from './distance.ts'
-import { choose, emptyBoard, totalScore, type Board } from './score.ts'
+import { choose, emptyBoard, setUsed, totalScore, type Board } from './score.ts'
 import { seeded } from './testing/random.ts'
 
 type Row = {
@@ -18,8 +18,8 @@ type Row = {
 function boardOf(rows: Row[]): Board {
   const board = emptyBoard(rows.length)
   rows.forEach(({ used = 0, max = 250, seats = max, takes = true, premium = false, ping, at }, i) => {
-    board.used[i] = used
     board.max[i] = max
+    setUsed(board, i, used)
     board.seats[i] = seats
     board.takes[i] = takes ? 1 : 0
     board.premium[i] = premium ? 1 : 0
@@ -154,7 +154,7 @@ test('of 1,000 connects at once the busiest server gets at most a tenth more tha
       const place = known ? berlin : undefined
       for (let n = 0; n < 1000; n++) {
         const [row = 0] = choose(board, { premium: true, place, random, limit: 8 })
-        board.used[row] = (board.used[row] ?? 0) + 1
+        setUsed(board, row, (board.used[row] ?? 0) + 1)
       }
       const busiest = Math.max(...board.used)
       // Below ten a server a single tunnel is more than a tenth.
@@ -171,7 +171,7 @@ test('four processes that do not see each other spread 1,000 connects within 1.3
     const board = boards[n % 4]
     assert.ok(board)
     const [row = 0] = choose(board, { premium: true, random, limit: 8 })
-    board.used[row] = (board.used[row] ?? 0) + 1
+    setUsed(board, row, (board.used[row] ?? 0) + 1)
   }
   const sums = Array.from({ length: 20 }, (_, i) => boards.reduce((sum, board) => sum + (board.used[i] ?? 0), 0))
   assert.ok(Math.max(...sums) / 50 <= 1.3, `${Math.max(...sums)}`)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { canonicalCidr, overlaps, parseCidr } from '@prime-vpn/wireguard'
 import { freshDatabase } from '../platform/testing/index.ts'
-import { aServer, aUser, connect, CUSTOMER, enrolledServer, house, liveServer } from './testing/fixtures.ts'
+import { aServer, aUser, connect, CUSTOMER, enrolledServer, house, liveServer, STAFF } from './testing/fixtures.ts'
 
 const { sql } = await freshDatabase({ after })
 const h = await house({ after }, sql)
@@ -230,4 +230,17 @@ test('staff page and search the fleet; signs of patterns mean themselves', async
   assert.equal(page.body.data.length, 2)
   assert.match(page.body.links.next, /page=3/)
   assert.equal((await call('GET', '/admin/servers?sort=1')).status, 400)
+})
+
+test('a repeated request adds one server, also when the instance that began it died before it answered', async () => {
+  const payload = aServer()
+  const headers = { 'x-may': STAFF, 'idempotency-key': 'one-server-and-no-more' }
+  const post = () => h.app.inject({ method: 'POST', url: '/api/v1/admin/servers', headers, payload })
+  const first = await post()
+  assert.equal(first.statusCode, 201)
+  assert.deepEqual((await post()).json(), first.json())
+  await sql`update idempotency_marks set status = null, answer = null, claimed_at = clock_timestamp() - interval '31 s'`
+  const finished = await post()
+  assert.equal(finished.statusCode, 201)
+  assert.equal(finished.json().id, first.json().id)
 })

@@ -1,5 +1,5 @@
 import { unitVector } from './distance.ts'
-import { emptyBoard, type Board } from './score.ts'
+import { emptyBoard, setUsed, type Board } from './score.ts'
 import type { ServerView } from './schemas.ts'
 import { loadPercent, PROTOCOLS, shownStatus, type Facts, type StoredStatus, type Tick } from './server-store.ts'
 
@@ -160,8 +160,8 @@ export class Snapshot {
     this.servers.forEach(({ facts, view, status, draining, linked, tunnels, maxConnections }, i) => {
       board.takes[i] = status === 'active' && linked && !draining ? 1 : 0
       board.premium[i] = view.premium ? 1 : 0
-      board.used[i] = tunnels + reads(this.#own.get(facts.id))
       board.max[i] = maxConnections
+      setUsed(board, i, tunnels + reads(this.#own.get(facts.id)))
       board.seats[i] = seats.get(facts.id) ?? maxConnections
       if (view.ping !== null) board.ping[i] = view.ping
       if (facts.latitude !== null && facts.longitude !== null)
@@ -173,7 +173,7 @@ export class Snapshot {
   #add(id: string, own: Own, kind: 'open' | 'settled', by: number): void {
     own[kind] += by
     const row = this.rowOf(id)
-    if (row !== undefined) this.board.used[row] = (this.board.used[row] ?? 0) + by
+    if (row !== undefined) setUsed(this.board, row, (this.board.used[row] ?? 0) + by)
   }
 
   #ownOf(id: string): Own {

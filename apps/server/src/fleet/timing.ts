@@ -8,5 +8,7 @@ export const OFFLINE_AFTER_S = 60
 export const REFRESH_MS = 1_000
 /** At most a twentieth of the time is spent looking. */
 export const REFRESH_SHARE = 20
+/** A look that somebody's change asked for comes after so many times what a look takes: milliseconds on small fleets. */
+export const NOTICE_SHARE = 3
 /** Between two rounds that write status, load and ping into the table. */
 export const SETTLE_MS = 10_000

@@ -1,9 +1,10 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { generateKeyPair } from '@prime-vpn/wireguard'
 import type { Sql } from '../../platform/db/index.ts'
-import { createApp, type App } from '../../platform/http/index.ts'
+import { createApp, useIdempotency, type App } from '../../platform/http/index.ts'
 import { memoryKv, type Kv } from '../../platform/kv/index.ts'
 import { createLog } from '../../platform/log.ts'
+import { throwawaySecrets } from '../../platform/secrets.ts'
 import { Forbidden, Unauthenticated } from '../../platform/errors.ts'
 import { defer, type Scope } from '../../platform/testing/index.ts'
 import { adminServerRoutes } from '../admin-routes.ts'
@@ -22,13 +23,14 @@ export type House = {
   rotated: string[]
   linkUp: { value: boolean }
   /** Sends a request as somebody with these permissions (`x-may`). */
-  call(method: Method, url: string, body?: unknown, may?: string | null): Promise<Answer>
+  call: (method: Method, url: string, body?: unknown, may?: string | null) => Promise<Answer>
 }
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 // The tests look into answers of every route.
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Answer = { status: number; body: any; headers: Record<string, unknown> }
 
+export const STAFF_ID = '019c0000-0000-7000-8000-000000000001'
 export const STAFF = 'servers:read servers:admin-read servers:write'
 export const CUSTOMER = 'servers:read'
 
@@ -53,6 +55,8 @@ export async function house(scope: Scope, db: Sql, random?: () => number): Promi
   const app = await createApp({
     config: { ALLOWED_HOSTS: [], CORS_ORIGINS: [], PUBLIC_URL: undefined },
     log,
+    // Fastify awaits it.
+    // oxlint-disable-next-line typescript/no-misused-promises
     authenticate: async (req) => {
       const { needs = '' } = req.routeOptions.config
       if (needs === 'public') return
@@ -62,7 +66,8 @@ export async function house(scope: Scope, db: Sql, random?: () => number): Promi
     },
   })
   defer(scope, () => app.close())
-  adminServerRoutes(app, { acts: fleet.acts, callerOf: () => ({ userId: '019c0000-0000-7000-8000-000000000001' }) })
+  useIdempotency(app, db, throwawaySecrets(), () => STAFF_ID)
+  adminServerRoutes(app, { acts: fleet.acts, callerOf: () => ({ userId: STAFF_ID }) })
   serverRoutes(app, { fleet, tierOf: async (req) => (req.headers['x-tier'] === 'free' ? 'free' : 'premium') })
   analyticsRoutes(app, { fleet })
   enrollRoutes(app, { acts: fleet.acts })
