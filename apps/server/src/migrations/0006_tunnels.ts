@@ -123,15 +123,31 @@ begin
 end $$;
 comment on function promote_reserve(uuid) is 'Turns the longest-rested spare address into a free seat; its own rest is still judged when it is taken.';
 
+create table seat_debts (
+  id bigint generated always as identity primary key,
+  server_id uuid not null
+);
+comment on table seat_debts is
+  'Seats that came free while no address was in reserve and the server''s row was locked by another: an end waits for nobody. '
+  'available + held = max_connections + seat_balance - debts.';
+
 create function leases_after_end() returns trigger language plpgsql as $$
 begin
-  update vpn_servers set seat_balance = seat_balance - 1 where id = new.server_id and seat_balance > 0;
-  if not found and not promote_reserve(new.server_id) then
-    update vpn_servers set seat_balance = seat_balance - 1 where id = new.server_id;
-  end if;
   perform pg_notify('node_changes', new.server_id::text);
+  perform from vpn_servers where id = new.server_id and seat_balance > 0 for no key update skip locked;
+  if not found then
+    if promote_reserve(new.server_id) then return null; end if;
+    perform from vpn_servers where id = new.server_id for no key update skip locked;
+    if not found then
+      insert into seat_debts (server_id) values (new.server_id);
+      return null;
+    end if;
+  end if;
+  update vpn_servers set seat_balance = seat_balance - 1 where id = new.server_id;
   return null;
 end $$;
+comment on function leases_after_end() is
+  'The seat of an ended tunnel comes free: a rested spare address takes its place, or the server owes a seat.';
 
 create function confirm_cleared(p_server uuid, p_slots integer[], p_versions bigint[]) returns integer language plpgsql as $$
 declare
@@ -174,6 +190,21 @@ begin
 end $$;
 comment on function repay_seats(uuid, integer) is 'Gives back seats that came free while no address was in reserve.';
 
+create function settle_seat_debts() returns void language plpgsql as $$
+declare
+  debtor uuid;
+  debts integer;
+begin
+  for debtor in select distinct server_id from seat_debts order by server_id loop
+    perform from vpn_servers where id = debtor for no key update;
+    delete from seat_debts where server_id = debtor;
+    get diagnostics debts = row_count;
+    update vpn_servers set seat_balance = seat_balance - debts where id = debtor;
+    perform repay_seats(debtor, debts);
+  end loop;
+end $$;
+comment on function settle_seat_debts() is 'Writes debts into seat_balance and repays what the reserve allows; safe on several instances.';
+
 create trigger leases_before_update before update on leases for each row execute function leases_before_update();
 create trigger leases_after_end after update on leases for each row
   when (old.state = 'held' and new.state = 'clearing') execute function leases_after_end();
@@ -196,8 +227,10 @@ export const down = `
 drop table leases;
 drop function confirm_cleared_below(uuid, xid8);
 drop function confirm_cleared(uuid, integer[], bigint[]);
+drop function settle_seat_debts();
 drop function repay_seats(uuid, integer);
 drop function leases_after_end();
+drop table seat_debts;
 drop function promote_reserve(uuid);
 drop function leases_before_update();
 drop table connections;

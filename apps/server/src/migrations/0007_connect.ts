@@ -1,7 +1,8 @@
 /**
  * The whole connect in one round trip (house plan, way 1; docs/decisions/0007). Locks are taken in one order, by
- * everything that touches tunnels: the user's row, the user's advisory lock, connections by id, leases, servers. Free and
- * spare leases are taken with `skip locked` only, so that nothing waits for them.
+ * everything that touches tunnels: the user's row, the user's advisory lock, devices, connections by id, leases. Free and
+ * spare leases and the servers' rows are taken with `skip locked`, so that nothing waits for them. Whoever ends tunnels in
+ * several statements of one transaction calls lock_user first.
  * `clock_timestamp()`, not `now()`: after a lock wait `now()` is older than a release, and a half-empty server would
  * answer "full".
  */
@@ -186,6 +187,7 @@ declare
   old uuid;
   seat smallint;
 begin
+  perform from users where id = p_user for key share;
   perform lock_user(p_user);
   perform from connections where user_id = p_user and status = 'connected'
     and (id = p_connection or superseded_by = p_connection) order by id for update;
@@ -237,6 +239,8 @@ begin
   with ended as (
     update connections c
        set status = 'disconnected', ended_at = clock_timestamp(), updated_at = clock_timestamp(), end_reason = p_reason,
+           -- Here and not by the cascade: a row changed twice in a transaction has all its references checked, and locked.
+           device_id = case when p_reason = 'device_removed' then null else c.device_id end,
            leaving_at = case when p_linger > '0' then clock_timestamp() + p_linger end
      where c.id = any (p_ids) and c.status = 'connected'
     returning c.id, c.user_id, c.server_id, c.lease_slot, c.lease_version
@@ -273,6 +277,9 @@ declare
   may entitlements%rowtype;
   surplus uuid[];
 begin
+  -- An erasure holds the tunnels already, and must not ask for the lock after them.
+  perform from users u where u.id = p_user for key share;
+  if not found then return; end if;
   perform lock_user(p_user);
   select * into may from entitlements e where e.user_id = p_user;
   if not found then return; end if;
@@ -298,6 +305,15 @@ end $$;
 comment on function end_tunnels_of_device() is
   'prime.linger_ms, set for the transaction: the deletion came through such a tunnel, whose peer goes so much later.';
 create trigger devices_end_tunnels before delete on devices for each row execute function end_tunnels_of_device();
+
+create function end_tunnels_of_erased() returns trigger language plpgsql as $$
+begin
+  perform from devices where user_id = old.id order by id for update;
+  perform end_connections(array(select id from connections where user_id = old.id and status = 'connected'), 'account_removed');
+  return old;
+end $$;
+comment on function end_tunnels_of_erased() is 'Before the cascades, so that locks are taken in the one order.';
+create trigger users_end_tunnels_of_erased before delete on users for each row execute function end_tunnels_of_erased();
 
 create function end_tunnels_of_user() returns trigger language plpgsql as $$
 begin
@@ -342,6 +358,8 @@ drop view device_tunnels;
 drop function create_leases(uuid);
 drop trigger users_end_tunnels on users;
 drop function end_tunnels_of_inactive();
+drop trigger users_end_tunnels_of_erased on users;
+drop function end_tunnels_of_erased();
 drop trigger subscriptions_end_tunnels on subscriptions;
 drop function end_tunnels_of_user();
 drop trigger devices_end_tunnels on devices;

@@ -123,7 +123,7 @@ test('every end is told within a second, whoever caused it', async (t) => {
   const told = new Map(heard.map((event) => [event.connection_id, [event.status, event.reason]]))
   assert.deepEqual(told.get(a.body.connection_id), ['disconnected', 'device_removed'])
   assert.deepEqual(told.get(b.body.connection_id), ['disconnected', 'deactivated'])
-  assert.deepEqual(told.get(c.body.connection_id), ['disconnected', 'removed'])
+  assert.deepEqual(told.get(c.body.connection_id), ['disconnected', 'account_removed'])
 })
 
 test('a listener that lost its connection tells the ends it has missed, each once', async (t) => {

@@ -5,6 +5,11 @@ export async function releaseLeaving(db: Db): Promise<number> {
   return (await one(db<{ released: number }[]>`select release_leaving() as released`)).released
 }
 
+/** Seats that ends could not account for at once are given back. */
+export const settleSeatDebts = async (db: Db): Promise<void> => {
+  await db`select settle_seat_debts()`
+}
+
 /**
  * Tunnels that were moved away from and need no peer any more: the new one had its first handshake, is over, or the time
  * is up. A tunnel that was revived counts handshakes since its revival only.

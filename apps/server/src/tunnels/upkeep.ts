@@ -1,7 +1,14 @@
 import type { Jobs, Schedule } from '../platform/jobs.ts'
 import type { TunnelDeps } from './deps.ts'
 import { endTunnels, enforceEntitlement, type Ended } from './end.ts'
-import { dueSuperseded, forgetUnusedKeys, idleTunnels, overEntitled, releaseLeaving } from './upkeep-store.ts'
+import {
+  dueSuperseded,
+  forgetUnusedKeys,
+  idleTunnels,
+  overEntitled,
+  releaseLeaving,
+  settleSeatDebts,
+} from './upkeep-store.ts'
 
 const TURN_MS = 1_000
 /** Plan changes end tunnels in their own transaction; this finds what only the clock or a plan's new limit changed. */
@@ -13,9 +20,10 @@ const wake = ({ nodeLink }: Deps, ended: readonly Ended[]): void => {
   for (const server of new Set(ended.map((e) => e.server_id))) if (server !== null) nodeLink.wake(server)
 }
 
-/** Ends tunnels that were moved away from, and lets go of peers that stayed for their answer. */
+/** Ends tunnels that were moved away from, lets go of peers that stayed for their answer, gives back owed seats. */
 export async function turn(deps: Deps): Promise<void> {
   await releaseLeaving(deps.db)
+  await settleSeatDebts(deps.db)
   const due = await dueSuperseded(deps.db)
   if (due.length > 0) wake(deps, await endTunnels(deps.db, due, 'moved'))
 }
