@@ -1,5 +1,6 @@
 import type { Health } from '../fleet/index.ts'
 import { printable } from '../platform/log.ts'
+import type { NodeLink } from './link.ts'
 
 /** What a node says of itself. */
 export type ToldHealth = {
@@ -21,5 +22,23 @@ export function soundHealth(told: ToldHealth): Pick<Health, 'load1' | 'cores' | 
     cores: Math.min(told.cores, MAX_CORES),
     conntrack: told.conntrack,
     warnings: [...new Set(told.warnings.map((warning) => printable(warning, WARNING_CHARS).slice(0, WARNING_CHARS)))],
+  }
+}
+
+/** Collects signs of life, the latest of each node. */
+export class Heartbeats {
+  readonly #beats = new Map<string, Health>()
+
+  note(link: NodeLink, health: Omit<Health, 'nodeId' | 'linkId'>): void {
+    const { node } = link
+    if (!node || !link.linked) return
+    this.#beats.set(node.nodeId, { ...this.#beats.get(node.nodeId), ...health, nodeId: node.nodeId, linkId: link.id })
+  }
+
+  /** What was noted since the last call. */
+  take(): Health[] {
+    const beats = [...this.#beats.values()]
+    this.#beats.clear()
+    return beats
   }
 }

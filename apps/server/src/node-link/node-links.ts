@@ -1,31 +1,25 @@
-import { CLOSE } from '@prime-vpn/node-protocol'
-import type { Counters } from '@prime-vpn/node-protocol'
-import { HEARTBEAT_S, NODE_CONFIG, NODE_DISMISSED, type Health } from '../fleet/index.ts'
+import { CLOSE, type Counters } from '@prime-vpn/node-protocol'
+import { HEARTBEAT_S, NODE_CONFIG, NODE_DISMISSED } from '../fleet/index.ts'
 import type { Sql } from '../platform/db/index.ts'
 import type { UpgradeRoute } from '../platform/http/index.ts'
 import { newId } from '../platform/ids.ts'
 import type { Kv } from '../platform/kv/index.ts'
 import type { Log } from '../platform/log.ts'
-import { Asks, type Ask } from './asks.ts'
 import type { Answer, Command } from './bus-messages.ts'
 import { createBus } from './bus.ts'
-import { soundHealth } from './heartbeats.ts'
+import { Heartbeats, soundHealth } from './heartbeats.ts'
 import { NodeLink, type LinkDeps } from './link.ts'
+import { Questions } from './questions.ts'
+import { Rotations } from './rotations.ts'
 import { linkRoute } from './route.ts'
-import type { Question, Verdict } from './slots.ts'
 import { serversWithNews } from './store.ts'
 import type { DesiredState, NodeRegistry, NodeReport, ReportListener } from './types.ts'
-import { RemoteWatches, Watches } from './watches.ts'
+import { Watching } from './watching.ts'
 
 const TICK_MS = 1_000
 /** A node is looked up again this often, in case the word that it is no longer wanted was lost. */
 const RECHECK_MS = 30_000
-/** Another instance is told what is watched here this often, and forgets it after three times that. */
-const WATCH_TOLD_MS = 5_000
-const WATCH_KEPT_MS = 15_000
-const ROTATE_WAIT_MS = 1_000
-/** Wakes and watches of the same moment are one. */
-const SOON_MS = 20
+const REPLACED = 'another link was opened'
 
 export type NodeLinksDeps = {
   installation: string
@@ -82,33 +76,30 @@ class Links implements NodeLinks {
   readonly #deps: NodeLinksDeps
   readonly #instance = newId()
   readonly #bus: ReturnType<typeof createBus>
-  readonly #asks = new Asks()
-  readonly #watches = new Watches()
-  readonly #remote = new RemoteWatches()
   readonly #all = new Set<NodeLink>()
   readonly #byServer = new Map<string, NodeLink>()
+  readonly #questions: Questions
+  readonly #watching: Watching
+  readonly #rotations = new Rotations()
+  readonly #beats = new Heartbeats()
   readonly #listeners: ReportListener[] = []
   readonly #live: ((report: NodeReport) => void)[] = []
-  readonly #beats = new Map<string, Health>()
-  readonly #rotations = new Map<number, () => void>()
   readonly #checkedAt = new WeakMap<NodeLink, number>()
   readonly #ends: (() => unknown)[] = []
-  #watched = new Map<string, number[]>()
-  #watchToldAt = new Map<string, number>()
-  #watchSoon: NodeJS.Timeout | undefined
   #polling = false
-  #nextRotation = 1
 
   constructor(deps: NodeLinksDeps) {
     this.#deps = deps
     this.#bus = createBus({ ...deps, instance: this.#instance })
+    this.#questions = new Questions(this.#bus, this.#instance, (serverId) => this.#byServer.get(serverId))
+    this.#watching = new Watching(this.#bus, this.#instance, this.#byServer)
     const linkDeps: LinkDeps = {
       ...deps,
-      watched: (serverId) => this.#watchedOf(serverId),
+      watched: (serverId) => this.#watching.of(serverId),
       report: (report) => this.#report(report),
       linked: (link) => this.#linked(link),
-      progress: (link) => this.#progress(link),
-      health: (link, health) => this.#beat(link, soundHealth(health)),
+      progress: (link) => this.#questions.progress(link),
+      health: (link, health) => this.#beats.note(link, soundHealth(health)),
     }
     this.route = linkRoute({
       open: (ws) => {
@@ -117,18 +108,18 @@ class Links implements NodeLinks {
         return link
       },
       gone: (link) => void this.#gone(link),
-      ping: (link, pingMs) => this.#beat(link, { pingMs }),
+      ping: (link, pingMs) => this.#beats.note(link, { pingMs }),
     })
   }
 
   async live(serverId: string, slot: number, version: number, timeoutMs: number) {
-    const verdict = await this.#ask(serverId, { slot, version, want: 'live' }, timeoutMs)
+    const verdict = await this.#questions.ask(serverId, { slot, version, want: 'live' }, timeoutMs)
     if (verdict === 'timeout') return verdict
     return verdict.held ? ('live' as const) : ('failed' as const)
   }
 
   async gone(serverId: string, slot: number, version: number, timeoutMs: number) {
-    const verdict = await this.#ask(serverId, { slot, version, want: 'gone' }, timeoutMs)
+    const verdict = await this.#questions.ask(serverId, { slot, version, want: 'gone' }, timeoutMs)
     return verdict === 'timeout' ? verdict : { final: verdict.final }
   }
 
@@ -139,8 +130,7 @@ class Links implements NodeLinks {
   }
 
   watch(key: string, slots: ReadonlyMap<string, readonly number[]>, forMs: number): void {
-    this.#watches.set(key, slots, performance.now() + forMs)
-    this.#watchSoon ??= setTimeout(() => this.#spreadWatches(), SOON_MS).unref()
+    this.#watching.set(key, slots, forMs)
   }
 
   onReport(listener: ReportListener): void {
@@ -156,18 +146,7 @@ class Links implements NodeLinks {
   }
 
   async rotateKey(serverId: string): Promise<boolean> {
-    if (this.#rotateHere(serverId)) return true
-    const id = this.#nextRotation++
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => done(false), ROTATE_WAIT_MS)
-      const done = (found: boolean): void => {
-        clearTimeout(timer)
-        this.#rotations.delete(id)
-        resolve(found)
-      }
-      this.#rotations.set(id, () => done(true))
-      this.#bus.tellAll({ kind: 'rotate', server: serverId, from: this.#instance, id })
-    })
+    return this.#rotateHere(serverId) || this.#rotations.askElsewhere(this.#bus, this.#instance, serverId)
   }
 
   dismiss(nodeId: string, reason: string): void {
@@ -200,57 +179,23 @@ class Links implements NodeLinks {
 
   /** Closes every link; the nodes dial again, perhaps another instance. Resolves when what they told is stored. */
   async stop(): Promise<void> {
-    clearTimeout(this.#watchSoon)
     const links = [...this.#all]
     for (const link of links) link.step({ type: 'end', code: CLOSE.stopping, reason: 'stopping' })
     for (const end of this.#ends.splice(0)) await end()
-    this.#asks.stop()
+    this.#watching.stop()
+    this.#questions.stop()
     await Promise.all(links.map((link) => link.settled()))
     await this.#bus.stop()
-  }
-
-  #ask(server: string, question: Question, ms: number): Promise<Verdict | 'timeout'> {
-    const { ask, answer } = this.#asks.open(server, question, ms, performance.now())
-    const link = this.#byServer.get(server)
-    if (link) this.#put(ask, link)
-    else this.#askElsewhere(ask)
-    return answer
-  }
-
-  #put(ask: Ask, link: NodeLink): void {
-    ask.put = { link: link.id, read: link.nextRead }
-    link.step({ type: 'woken' })
-    this.#judge(ask, link)
-  }
-
-  #askElsewhere({ server, id, slot, version, want, deadline }: Ask): void {
-    const ms = Math.max(0, Math.floor(deadline - performance.now()))
-    this.#bus.tellAll({ kind: 'ask', server, from: this.#instance, id, slot, version, want, ms })
-  }
-
-  #progress(link: NodeLink): void {
-    const { node } = link
-    if (!node || this.#byServer.get(node.serverId) !== link) return
-    for (const ask of this.#asks.of(node.serverId)) {
-      if (ask.put?.link === link.id) this.#judge(ask, link)
-      else this.#put(ask, link)
-    }
-  }
-
-  #judge(ask: Ask, link: NodeLink): void {
-    const verdict = ask.put && link.verdict(ask, ask.put.read)
-    // A removal that failed is tried again by the node.
-    if (verdict && !(verdict.failed && ask.want === 'gone')) ask.settle(verdict)
   }
 
   #linked(link: NodeLink): void {
     const { node } = link
     if (!node) return
     this.route.proved(link)
-    this.#byServer.get(node.serverId)?.step({ type: 'end', code: CLOSE.replaced, reason: 'another link was opened' })
+    this.#byServer.get(node.serverId)?.step({ type: 'end', code: CLOSE.replaced, reason: REPLACED })
     this.#byServer.set(node.serverId, link)
     this.#bus.tellAll({ kind: 'linked', server: node.serverId, from: this.#instance, link: link.id })
-    this.#progress(link)
+    this.#questions.progress(link)
   }
 
   async #gone(link: NodeLink): Promise<void> {
@@ -258,7 +203,6 @@ class Links implements NodeLinks {
     this.#all.delete(link)
     if (!node) return
     if (this.#byServer.get(node.serverId) === link) this.#byServer.delete(node.serverId)
-    this.#beats.delete(node.nodeId)
     await link.settled()
     await this.#deps.registry
       .markUnlinked(node.nodeId, link.id)
@@ -267,15 +211,8 @@ class Links implements NodeLinks {
 
   async #report(report: NodeReport): Promise<void> {
     for (const listener of this.#live) listener(report)
-    this.#reportElsewhere(report)
+    this.#watching.reportElsewhere(report)
     await Promise.all(this.#listeners.map(async (listener) => listener(report)))
-  }
-
-  #reportElsewhere({ serverId, at, peers, final }: NodeReport): void {
-    for (const [instance, slots] of this.#remote.of(serverId, performance.now())) {
-      const seen = peers.filter(({ slot }) => slots.has(slot))
-      if (seen.length > 0) this.#bus.tell(instance, { kind: 'report', server: serverId, at, peers: seen, final })
-    }
   }
 
   #obey(command: Command): void {
@@ -285,33 +222,25 @@ class Links implements NodeLinks {
       case 'wake':
         return link?.step({ type: 'woken' })
       case 'ask':
-        return link && this.#answer(command)
+        return void this.#questions.answer(command)
       case 'watch':
-        this.#remote.set(command.server, command.from, command.slots, performance.now() + command.ms)
-        return this.#watchHere(command.server)
+        return this.#watching.setRemote(command)
       case 'rotate':
         if (this.#rotateHere(command.server)) this.#bus.tell(command.from, { kind: 'rotated', id: command.id })
         return
       case 'linked':
         // Ids sort by time: of two that were opened at once, one stays.
-        if (link && link.id < command.link)
-          link.step({ type: 'end', code: CLOSE.replaced, reason: 'another link was opened' })
-        for (const ask of this.#asks.of(command.server)) this.#askElsewhere(ask)
+        if (link && link.id < command.link) link.step({ type: 'end', code: CLOSE.replaced, reason: REPLACED })
+        return this.#questions.askAgain(command.server)
     }
-  }
-
-  #answer(command: Extract<Command, { kind: 'ask' }>): void {
-    void this.#ask(command.server, command, command.ms).then((verdict) => {
-      if (verdict !== 'timeout') this.#bus.tell(command.from, { kind: 'settled', id: command.id, verdict })
-    })
   }
 
   #hear(answer: Answer): void {
     switch (answer.kind) {
       case 'settled':
-        return this.#asks.byId(answer.id)?.settle(answer.verdict)
+        return this.#questions.settle(answer.id, answer.verdict)
       case 'rotated':
-        return this.#rotations.get(answer.id)?.()
+        return this.#rotations.answered(answer.id)
       case 'report': {
         const { server: serverId, at, peers, final } = answer
         for (const listener of this.#live) listener({ serverId, at, peers, final })
@@ -325,53 +254,17 @@ class Links implements NodeLinks {
     return link !== undefined
   }
 
-  #watchedOf(serverId: string): number[] {
-    const slots = new Set(this.#watched.get(serverId))
-    for (const [, others] of this.#remote.of(serverId, performance.now())) for (const slot of others) slots.add(slot)
-    return [...slots].toSorted((a, b) => a - b)
-  }
-
-  #watchHere(serverId: string): void {
-    this.#byServer.get(serverId)?.step({ type: 'watch', slots: this.#watchedOf(serverId) })
-  }
-
-  /** Tells the links here what is watched, and the other instances what is watched of nodes that are not linked here. */
-  #spreadWatches(): void {
-    this.#watchSoon = undefined
-    const now = performance.now()
-    const before = this.#watched
-    this.#watched = this.#watches.merged(now)
-    for (const server of this.#byServer.keys()) this.#watchHere(server)
-    for (const server of new Set([...before.keys(), ...this.#watched.keys()])) {
-      if (this.#byServer.has(server)) continue
-      const slots = this.#watched.get(server) ?? []
-      const same = String(slots) === String(before.get(server) ?? [])
-      if (same && now - (this.#watchToldAt.get(server) ?? -Infinity) < WATCH_TOLD_MS) continue
-      if (slots.length > 0) this.#watchToldAt.set(server, now)
-      else this.#watchToldAt.delete(server)
-      this.#bus.tellAll({ kind: 'watch', server, from: this.#instance, slots, ms: WATCH_KEPT_MS })
-    }
-  }
-
-  #beat(link: NodeLink, health: Omit<Health, 'nodeId' | 'linkId'>): void {
-    const { node } = link
-    if (!node || !link.linked) return
-    this.#beats.set(node.nodeId, { ...this.#beats.get(node.nodeId), ...health, nodeId: node.nodeId, linkId: link.id })
-  }
-
   /** One statement for all nodes, every 10 s. */
   async #sendBeats(): Promise<void> {
-    for (const link of this.#byServer.values()) this.#beat(link, {})
-    const beats = [...this.#beats.values()]
-    this.#beats.clear()
+    for (const link of this.#byServer.values()) this.#beats.note(link, {})
     await this.#deps.registry
-      .recordHealth(beats)
+      .recordHealth(this.#beats.take())
       .catch((err: unknown) => this.#deps.log.warn({ err }, 'signs of life could not be noted'))
   }
 
   #tick(): void {
     for (const link of this.#all) link.tick()
-    this.#spreadWatches()
+    this.#watching.spread()
     void this.#poll()
     const now = performance.now()
     for (const link of this.#byServer.values()) {

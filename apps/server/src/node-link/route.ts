@@ -43,10 +43,10 @@ function boundStranger(req: UpgradeRequest, ws: WebSocket, link: NodeLink): void
 }
 
 export type RouteDeps = {
-  open(ws: WebSocket): NodeLink
+  open: (ws: WebSocket) => NodeLink
   /** The socket has gone. */
-  gone(link: NodeLink): void
-  ping(link: NodeLink, ms: number): void
+  gone: (link: NodeLink) => void
+  ping: (link: NodeLink, ms: number) => void
 }
 
 /** `WS /node/link`: whoever calls is a stranger until it has answered the challenge. */

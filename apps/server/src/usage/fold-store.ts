@@ -33,9 +33,9 @@ export async function foldReports(db: Db, batch: readonly Counted[]): Promise<nu
     with told as materialized (
       select * from unnest(
         ${batch.map((c) => c.serverId)}::uuid[], ${batch.map((c) => c.slot)}::int[],
-        ${batch.map((c) => BigInt(c.version))}::bigint[], ${batch.map((c) => BigInt(c.epoch))}::bigint[],
-        ${batch.map((c) => c.rx)}::bigint[], ${batch.map((c) => c.tx)}::bigint[],
-        ${batch.map((c) => BigInt(c.handshakeAt))}::bigint[], ${batch.map((c) => c.bytesPerSecond)}::bigint[],
+        ${batch.map((c) => String(c.version))}::bigint[], ${batch.map((c) => String(c.epoch))}::bigint[],
+        ${batch.map((c) => String(c.rx))}::bigint[], ${batch.map((c) => String(c.tx))}::bigint[],
+        ${batch.map((c) => String(c.handshakeAt))}::bigint[], ${batch.map((c) => String(c.bytesPerSecond))}::bigint[],
         ${batch.map((c) => c.final)}::boolean[]
       ) as t(server_id, slot, version, epoch, rx, tx, handshake_at, bytes_per_second, final)
     ), target as materialized (

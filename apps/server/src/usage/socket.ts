@@ -25,6 +25,7 @@ export type SocketAuth = Pick<Auth, 'authenticateToken' | 'refreshPrincipal'>
 /** What opened a socket, and how long it holds. */
 export type Admission = { principal: Principal; until: Date }
 
+const errorText = (error: string): string => JSON.stringify({ type: 'error', error })
 const timestamp = (): string => new Date().toISOString()
 
 /** One customer's socket: who it belongs to, until when, and what it is told. */
@@ -104,7 +105,8 @@ export class ClientSocket {
     if (isBinary) return this.ws.close(CLOSE_BINARY, 'text only')
     if (!this.#allow()) return this.ws.close(CLOSE_POLICY, 'too many messages')
     const message = parse(data)
-    switch (message?.type) {
+    if (!message) return this.send(errorText('not a JSON message with a type'))
+    switch (message.type) {
       case 'ping':
         return this.send(JSON.stringify({ type: 'pong', timestamp: timestamp() }))
       case 'get_status':
@@ -112,13 +114,13 @@ export class ClientSocket {
       case 'auth':
         return this.#renew(message)
       default:
-        this.send(JSON.stringify({ type: 'error', error: message ? 'unknown type' : 'not a JSON message with a type' }))
+        this.send(errorText('unknown type'))
     }
   }
 
   async #renew(message: unknown): Promise<void> {
     const parsed = AuthMessage.safeParse(message)
-    if (!parsed.success) return this.send(JSON.stringify({ type: 'error', error: 'access_token is missing' }))
+    if (!parsed.success) return this.send(errorText('access_token is missing'))
     try {
       const principal = await this.#auth.authenticateToken(parsed.data.access_token)
       const same = principal.userId === this.#principal.userId && principal.sessionId === this.#principal.sessionId
