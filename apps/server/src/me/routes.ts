@@ -34,7 +34,7 @@ export function meRoutes(app: App, deps: { db: Sql; auth: Pick<Auth, 'requestEma
   app.put(
     '/api/v1/users/me',
     {
-      config: { needs: 'me:write' },
+      config: { needs: 'me:write', rule: 'AUTH_LOGIN' },
       schema: {
         tags: ['users'],
         summary: 'Change my name or e-mail address',

@@ -61,7 +61,8 @@ export function createAccessTokens(keys: TokenKeys, issuer: string, lifeSeconds:
     try {
       const { payload } = await jwtVerify(
         token,
-        ({ kid }) => {
+        ({ kid, crit }) => {
+          if (crit !== undefined) throw refused()
           const key = typeof kid === 'string' ? keys.verifying.get(kid) : undefined
           if (!key) throw new UnknownKey('The access token is not valid.')
           return key
