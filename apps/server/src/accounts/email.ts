@@ -1,4 +1,4 @@
-import { domainToASCII } from 'node:url'
+import { domainToASCII, domainToUnicode } from 'node:url'
 
 /** RFC 5321, 4.5.3.1: octets of a path without its brackets, and of its local part. */
 const MAX_ADDRESS = 254
@@ -9,11 +9,11 @@ const LOCAL = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~
 const LABEL = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/
 const ASCII = /^[\x21-\x7e]*$/
 
-/** An internationalised domain in its one ASCII spelling; what only looks alike after normalisation is refused. */
+/** An internationalised domain in ASCII; one that only looks like what it would become (full width, soft hyphens) is none. */
 function asciiDomain(domain: string): string | null {
   if (ASCII.test(domain)) return domain
-  if (domain !== domain.normalize('NFKC')) return null
-  return domainToASCII(domain) || null
+  const ascii = domainToASCII(domain)
+  return ascii && domainToUnicode(ascii) === domain.toLowerCase() ? ascii : null
 }
 
 function isDomain(domain: string): boolean {
