@@ -36,7 +36,7 @@ export async function foldReports(db: Db, batch: readonly Counted[]): Promise<nu
         ${batch.map((c) => String(c.version))}::bigint[], ${batch.map((c) => String(c.epoch))}::bigint[],
         ${batch.map((c) => String(c.rx))}::bigint[], ${batch.map((c) => String(c.tx))}::bigint[],
         ${batch.map((c) => String(c.handshakeAt))}::bigint[], ${batch.map((c) => String(c.bytesPerSecond))}::bigint[],
-        ${batch.map((c) => c.final)}::boolean[]
+        ${batch.map((c) => String(c.final))}::text[]::boolean[]
       ) as t(server_id, slot, version, epoch, rx, tx, handshake_at, bytes_per_second, final)
     ), target as materialized (
       select c.id, c.counter_epoch, c.bytes_sent, c.bytes_received, c.status, t.epoch, t.rx, t.tx, t.bytes_per_second, t.final,
