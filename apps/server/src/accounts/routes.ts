@@ -15,7 +15,7 @@ export type AccountRoutesDeps = {
   /** Everything that ends with an account's access; see `endAccess`. */
   ends: readonly AccessEnd[]
   /** The signed-in caller's id. */
-  userIdOf(req: FastifyRequest): string
+  userIdOf: (req: FastifyRequest) => string
 }
 
 /** Staff's view of accounts: list, switch off and on, roles. */

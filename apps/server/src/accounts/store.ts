@@ -109,10 +109,10 @@ const ROLES_LOCK = 7_460_010
 
 export const lockRoles = (db: Db) => db`select pg_advisory_xact_lock(${ROLES_LOCK}::bigint)`
 
-/** The rows as they are once everybody who was changing them is done. */
+/** The rows as they are once everybody who was changing them is done; what only refers to them (a connect) goes on. */
 export const lockAccounts = (db: Db, ids: string[]) =>
   db<{ id: string; role: Role; is_active: boolean }[]>`
-    select id, role, is_active from users where id = any (${ids}) order by id for update`
+    select id, role, is_active from users where id = any (${ids}) order by id for no key update`
 
 export async function otherSuperAdmins(db: Db, id: string): Promise<number> {
   const rows = await db<{ count: bigint }[]>`

@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { isPermission, permissionsOf } from '../accounts/index.ts'
 import { Forbidden, Unauthenticated } from '../platform/errors.ts'
 import type { App } from '../platform/http/index.ts'
@@ -69,14 +69,17 @@ async function signedIn(deps: Deps, req: FastifyRequest, reply: FastifyReply): P
 }
 
 /** The hook in front of every route that is not public: 401, then 403. A route that says nothing is closed. */
-export const authenticate =
-  (deps: Deps): onRequestAsyncHookHandler =>
-  async (req, reply) => {
+export function authenticate(deps: Deps): onRequestHookHandler {
+  async function judge(req: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { needs, duringPasswordChange } = req.routeOptions.config
-    if (needs === 'public') return
     req.principal = await signedIn(deps, req, reply)
     assertMay(req.principal, needs ?? '', duringPasswordChange)
   }
+  return (req, reply, done) => {
+    if (req.routeOptions.config.needs === 'public') return done()
+    judge(req, reply).then(() => done(), done)
+  }
+}
 
 /** Prepares the app for principals; from here on a route that needs an unknown permission does not start. */
 export function usePrincipals(app: App): void {

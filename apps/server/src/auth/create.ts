@@ -1,4 +1,4 @@
-import type { onRequestAsyncHookHandler } from 'fastify'
+import type { onRequestHookHandler } from 'fastify'
 import type { AccessEnd } from '../accounts/index.ts'
 import { systemClock, type Clock } from '../platform/clock.ts'
 import type { Sql } from '../platform/db/index.ts'
@@ -49,7 +49,7 @@ export type Auth = {
    * `onRequest` hook: routes with `needs: 'public'` pass; others need `Authorization: Bearer`, a live session and the
    * permission. @throws 401 UNAUTHENTICATED / TOKEN_EXPIRED (with `WWW-Authenticate`), 403 FORBIDDEN
    */
-  authenticate: onRequestAsyncHookHandler
+  authenticate: onRequestHookHandler
   /** The same judgement of a bare token, for sockets. @throws 401 UNAUTHENTICATED / TOKEN_EXPIRED */
   authenticateToken(token: string): Promise<Principal>
   /** Who the header's token names, by its signature alone: for limits, never for rights. @throws 401 */

@@ -9,6 +9,7 @@ const NEW_PASSWORD = 'staple correct battery'
 
 const tokenIn = (text: string): string => /token=([\w-]{43})$/m.exec(text)?.[1] ?? ''
 const codeIn = (text: string): string => /^(\d{6})$/m.exec(text)?.[1] ?? ''
+const sorted = (statuses: number[]) => statuses.toSorted((a, b) => a - b)
 const verify = async (body: unknown) => (await house.call('POST', '/auth/verify-email', { body })).statusCode
 const forgot = (email: string) => house.call('POST', '/auth/forgot-password', { body: { email } })
 const reset = async (token: string, password: string) =>
@@ -64,7 +65,7 @@ test('a typed code verifies, dies after five wrong tries, and is no use for anot
   const mails = await house.mails('code@example.com', 2)
   const fresh = codeIn(mails[0]?.text ?? '')
   const answers = await Promise.all(Array.from({ length: 4 }, () => verify({ email: 'CODE@example.com', code: fresh })))
-  assert.deepEqual(answers.toSorted(), [200, 400, 400, 400])
+  assert.deepEqual(sorted(answers), [200, 400, 400, 400])
 })
 
 test('a code is good for ten minutes, a link for a day', async () => {
@@ -108,7 +109,7 @@ test('a forgotten password is set by the link, once; sessions end, and the answe
   assert.equal(await verify({ token }), 400, 'a reset token proves nothing elsewhere')
   assert.equal(await reset(token, 'password'), 400)
   const racers = await Promise.all(Array.from({ length: 5 }, () => reset(token, NEW_PASSWORD)))
-  assert.deepEqual(racers.toSorted(), [204, 400, 400, 400, 400])
+  assert.deepEqual(sorted(racers), [204, 400, 400, 400, 400])
   assert.equal(await meStatus(ada.token), 401)
   assert.equal((await house.call('POST', '/auth/refresh', { body: { refresh_token: ada.refresh } })).statusCode, 401)
   assert.equal((await house.login('reset@example.com')).statusCode, 401)

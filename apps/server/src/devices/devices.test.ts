@@ -188,12 +188,12 @@ test('removing a device ends its tunnel with the same commit; until then its add
   const publicKey = key()
   const { id } = (await add(ada, { public_key: publicKey })).json<DeviceBody>()
   const server = newId()
-  await sql`insert into vpn_servers (id, hostname, country, country_code, city, location, ip_address, endpoint, status, subnet_v4, subnet_v6)
-            values (${server}, 'de1.example', 'Germany', 'DE', 'Berlin', 'Berlin', '192.0.2.1', '192.0.2.1:51820', 'active', '10.77.0.0/24', 'fd00:1::/64')`
+  await sql`insert into vpn_servers (id, hostname, country, country_code, city, location, ip_address, endpoint, public_key, status, subnet_v4, subnet_v6)
+            values (${server}, 'de1.example', 'Germany', 'DE', 'Berlin', 'Berlin', '192.0.2.1', '192.0.2.1:51820', ${key()}, 'active', '10.77.0.0/24', 'fd00:1::/64')`
   await sql`select create_leases(${server})`
   const rows = await sql<{ outcome: string; address: string }[]>`
     select outcome, host(address) as address
-      from connect_tunnel(${newId()}, ${ada.id}, ${id}, ${publicKey}, ${Buffer.alloc(32, 7)}, ${[server]}, interval '0')`
+      from connect_tunnel(${newId()}, ${ada.id}, ${id}, ${publicKey}, false, ${Buffer.alloc(32, 7)}, ${[server]}, interval '0', interval '30 s')`
   assert.equal(rows[0]?.outcome, 'connected')
   const [shown] = (await list(ada)).data as (DeviceBody & { ip_address: string; last_connected: string })[]
   assert.equal(shown?.ip_address, rows[0]?.address)
@@ -201,4 +201,18 @@ test('removing a device ends its tunnel with the same commit; until then its add
   assert.equal(await remove(ada, id), 204)
   const live = await sql`select from connections where user_id = ${ada.id} and status = 'connected'`
   assert.equal(live.count, 0)
+  const keys = await sql`select from wireguard_keys where user_id = ${ada.id}`
+  assert.equal(keys.count, 0)
+})
+
+test('switching off an account while it adds devices ends in order: nobody waits for ever, nothing is left', async () => {
+  const chief = await house.staff('chief@example.com', 'admin')
+  for (let round = 0; round < 5; round++) {
+    const ada = await premium(`busy${round}@example.com`)
+    const answers = await Promise.all([
+      ...Array.from({ length: 6 }, () => add(ada, { public_key: key() })),
+      house.call('PUT', `/users/${ada.id}/status`, { token: chief.token, body: { is_active: false, reason: 'test' } }),
+    ])
+    assert.ok(answers.every(({ statusCode }) => [200, 201, 401, 403].includes(statusCode)))
+  }
 })

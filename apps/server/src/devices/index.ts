@@ -1,5 +1,5 @@
 /** A customer's devices and their keys. */
 export { addDevice, DeviceLimitReached, KeyInUse } from './add.ts'
 export { endDevices, removeDevice } from './remove.ts'
-export { Device, deviceRoutes, PublicKey } from './routes.ts'
+export { Device, deviceRoutes, PublicKey, type DeviceRoutesDeps } from './routes.ts'
 export { claimKey, deviceById, devicesAsJson, lockUser, releaseKey, type DeviceView, type NewDevice } from './store.ts'

@@ -1,4 +1,5 @@
 import { isPublicKey } from '@prime-vpn/wireguard'
+import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { principalOf } from '../auth/index.ts'
 import type { Sql } from '../platform/db/index.ts'
@@ -22,8 +23,14 @@ export const Device = z.object({
   ip_address: z.string().nullable().meta({ description: 'of its tunnel; null without one' }),
 })
 
+export type DeviceRoutesDeps = {
+  db: Sql
+  /** Whether the call travels through a present tunnel of the device; without tunnels none does. */
+  carriesDevice?: (deviceId: string, req: FastifyRequest) => Promise<boolean>
+}
+
 /** A customer's own devices. */
-export function deviceRoutes(app: App, { db }: { db: Sql }): void {
+export function deviceRoutes(app: App, { db, carriesDevice }: DeviceRoutesDeps): void {
   app.get(
     '/api/v1/users/me/devices',
     {
@@ -74,7 +81,8 @@ export function deviceRoutes(app: App, { db }: { db: Sql }): void {
       },
     },
     async (req, reply) => {
-      await removeDevice(db, principalOf(req).userId, req.params.device_id)
+      const id = req.params.device_id
+      await removeDevice(db, principalOf(req).userId, id, (await carriesDevice?.(id, req)) ?? false)
       return reply.code(204).send()
     },
   )

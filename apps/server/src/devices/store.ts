@@ -13,9 +13,17 @@ export type DeviceView = {
 
 export type NewDevice = { name: string; platform: string; public_key?: string | undefined }
 
-/** The lock that connecting takes too: what one user does to devices and tunnels happens one after another. */
-export const lockUser = (db: Db, userId: string) =>
-  db`select pg_advisory_xact_lock(hashtextextended(${userId}::uuid::text, 0))`
+/**
+ * The locks that connecting takes too, in the same order (migration 0007): what one user does to devices and tunnels
+ * happens one after another.
+ */
+export async function lockUser(db: Db, userId: string): Promise<void> {
+  await db`select from users where id = ${userId} for key share`
+  await db`select lock_user(${userId})`
+}
+
+/** For the deletion of a device through its own tunnel: the peer goes so many milliseconds after the commit. */
+export const lingerPeers = (db: Db, ms: number) => db`select set_config('prime.linger_ms', ${String(ms)}, true)`
 
 const view = (db: Db) => (db as Sql)`
   d.id, d.name, d.platform, d.public_key, d.last_connected_at as last_connected, host(t.client_ip) as ip_address`

@@ -47,11 +47,12 @@ begin
   delete from wireguard_keys k
    where k.public_key = p_key and k.user_id = p_user
      and not exists (select from devices d where d.public_key = p_key)
-     and not exists (select from connections c where c.user_id = p_user and c.status = 'connected' and c.client_public_key = p_key);
+     and not exists (select from connections c where c.user_id = p_user and c.client_public_key = p_key
+                        and (c.status = 'connected' or c.leaving_at is not null));
   return found;
 end $$;
 comment on function release_key(uuid, text) is
-  'Forgets who brought a key once neither a device nor a tunnel uses it. Call it under the user''s own lock, as connect_tunnel takes it.'`
+  'Forgets who brought a key once neither a device nor a tunnel uses it. Call it under lock_user.'`
 
 export const down = `
 drop function release_key(uuid, text);

@@ -55,7 +55,7 @@ export function createPasswordRules(options: { minLength: number; appName: strin
   const fault: PasswordRules['fault'] = (password, { email, staff }) => {
     const text = normalized(password)
     const least = staff ? Math.max(STAFF_MIN_LENGTH, options.minLength) : options.minLength
-    const length = [...text].length
+    const length = Array.from(text).length
     if (length < least) return `must be at least ${least} characters`
     if (length > MAX_LENGTH) return `must be at most ${MAX_LENGTH} characters`
     const lower = text.toLowerCase()
