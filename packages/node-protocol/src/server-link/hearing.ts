@@ -98,6 +98,7 @@ function moveHorizon({ link, effects }: LinkTurn, revision: bigint): void {
   // the answer to the greeting.
   if (revision > link.told || revision <= link.acked) return
   link.acked = revision
-  for (const [slot, waiting] of link.outstanding) if (waiting.revision <= revision) link.outstanding.delete(slot)
+  // Not what was told at this very horizon: it may lie above it, and its message may still be on its way.
+  for (const [slot, waiting] of link.outstanding) if (waiting.revision < revision) link.outstanding.delete(slot)
   effects.push({ type: 'complete', revision: String(revision) })
 }

@@ -126,6 +126,14 @@ test('a change told before its horizon is told again when the horizon passes it 
   assert.deepEqual(link.said(), ['changes 7..8: 2v1'])
 })
 
+test('a horizon does not stand for a change that was told above it', () => {
+  const link = new Desk().open('5').rows(7, held(1, 1))
+  link.step({ type: 'woken' }).rows(7, held(2, 1)).applied(7, done(1, 1))
+  link.said()
+  link.step({ type: 'woken' }).rows(8, held(2, 1))
+  assert.deepEqual(link.said(), ['changes 7..8: 2v1'])
+})
+
 test('what is not acknowledged is read again from the acknowledged horizon and told again after ten seconds', () => {
   const link = new Desk().open('5').rows(7, held(1, 1))
   link.wait(9000)

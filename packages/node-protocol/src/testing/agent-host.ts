@@ -44,6 +44,8 @@ export interface Touched {
   rx: bigint
   tx: bigint
   reset: boolean
+  /** The slot it was written for: the same, unless a key moves. */
+  writtenFor: number
 }
 
 type Job = { kind: 'read' } | { kind: 'write'; batch: number; ops: readonly KernelOp[] }
@@ -187,7 +189,13 @@ export class AgentHost {
     const results = ops.map((op) => {
       this.#world.beforeWrite(op)
       const peer = kernel.peers.get('peer' in op ? op.peer.public_key : op.public_key)
-      const touched = peer && { slot: peer.slot, rx: peer.rx, tx: peer.tx, reset: op.op === 'reset' }
+      const touched = peer && {
+        slot: peer.slot,
+        rx: peer.rx,
+        tx: peer.tx,
+        reset: op.op === 'reset',
+        writtenFor: 'slot' in op ? op.slot : peer.slot,
+      }
       if (touched) this.#unanswered.push(touched)
       const failure = random.chance(this.#world.faults().write) ? random : null
       if (failure && touched) this.#world.outcomeLost(touched)

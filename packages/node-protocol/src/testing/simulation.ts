@@ -1,4 +1,4 @@
-import { AgentHost, type Surroundings } from './agent-host.ts'
+import { AgentHost, type Surroundings, type Touched } from './agent-host.ts'
 import { checkAtRest, Watchdog } from './invariants.ts'
 import { KernelModel } from './kernel-model.ts'
 import { type Said, Socket } from './network-model.ts'
@@ -46,6 +46,7 @@ export class Simulation {
   #reachable = true
   #chaos = true
   #wallOffset = 0
+  #wiped = false
   #linkSteps = 0
   readonly #said: Said = { toAgent: [], toServer: [] }
 
@@ -105,8 +106,7 @@ export class Simulation {
         linked?.socket.cut({ agent: 0, server: this.random.int(0, 3000) })
       },
       beforeWrite: (op) => this.#watchdog.beforeWrite(op, this.#weather.clockSteps, this.timeline.now),
-      // Whether a reset was done shows, unless more came since than before: then what came before is left out.
-      outcomeLost: ({ slot, rx, tx, reset }) => this.database.lose(slot, reset ? { rx, tx } : undefined),
+      outcomeLost: (peer) => this.#loseOutcome(peer),
       complain: this.#weather.writeFault > 0 ? () => {} : complain,
       faults: () =>
         this.#chaos ? { write: this.#weather.writeFault, death: this.#weather.death } : { write: 0, death: 0 },
@@ -247,7 +247,15 @@ export class Simulation {
   /** The data folder is lost: what its peers carry until they are taken over or purged is not counted. */
   #wipe(): void {
     for (const { slot } of this.database.connections) this.database.lose(slot, { rx: MUCH, tx: MUCH })
+    this.#wiped = true
     this.agent.wipeDisk()
+  }
+
+  #loseOutcome({ slot, rx, tx, reset, writtenFor }: Touched): void {
+    // Whether a reset was done shows, unless more came since than before: then what came before is left out.
+    this.database.lose(slot, reset ? { rx, tx } : undefined)
+    // Whether a stranger was written afresh does not show: then it is taken over as it is found.
+    if (this.#wiped) this.database.lose(writtenFor, { rx: MUCH, tx: MUCH })
   }
 
   #calm(): void {
