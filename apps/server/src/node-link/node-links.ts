@@ -86,6 +86,7 @@ class Links implements NodeLinks {
   readonly #live: ((report: NodeReport) => void)[] = []
   readonly #checkedAt = new WeakMap<NodeLink, number>()
   readonly #ends: (() => unknown)[] = []
+  readonly #goodbyes = new Set<Promise<void>>()
   #polling = false
 
   constructor(deps: NodeLinksDeps) {
@@ -107,7 +108,7 @@ class Links implements NodeLinks {
         this.#all.add(link)
         return link
       },
-      gone: (link) => void this.#gone(link),
+      gone: (link) => this.#gone(link),
       ping: (link, pingMs) => this.#beats.note(link, { pingMs }),
     })
   }
@@ -185,6 +186,7 @@ class Links implements NodeLinks {
     this.#watching.stop()
     this.#questions.stop()
     await Promise.all(links.map((link) => link.settled()))
+    await Promise.all(this.#goodbyes)
     await this.#bus.stop()
   }
 
@@ -198,15 +200,17 @@ class Links implements NodeLinks {
     this.#questions.progress(link)
   }
 
-  async #gone(link: NodeLink): Promise<void> {
+  #gone(link: NodeLink): void {
     const { node } = link
     this.#all.delete(link)
     if (!node) return
     if (this.#byServer.get(node.serverId) === link) this.#byServer.delete(node.serverId)
-    await link.settled()
-    await this.#deps.registry
-      .markUnlinked(node.nodeId, link.id)
+    const goodbye = link
+      .settled()
+      .then(() => this.#deps.registry.markUnlinked(node.nodeId, link.id))
       .catch((err: unknown) => this.#deps.log.warn({ err }, 'a lost link could not be noted'))
+      .finally(() => this.#goodbyes.delete(goodbye))
+    this.#goodbyes.add(goodbye)
   }
 
   async #report(report: NodeReport): Promise<void> {

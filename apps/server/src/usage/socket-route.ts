@@ -1,5 +1,5 @@
-import type { Auth } from '../auth/index.ts'
-import { AppError, Forbidden, invalidField, NotFound, Unauthenticated } from '../platform/errors.ts'
+import { assertMay, bearerOf, type Auth } from '../auth/index.ts'
+import { AppError, invalidField, NotFound, Unauthenticated } from '../platform/errors.ts'
 import type { UpgradeRequest, UpgradeRoute } from '../platform/http/index.ts'
 import type { Kv } from '../platform/kv/index.ts'
 import type { Admission } from './socket.ts'
@@ -11,7 +11,6 @@ const MAX_SOCKETS = 10
 const RETRY_S = 60
 const PROTOCOL = 'prime.v1'
 const BEARER_PROTOCOL = 'bearer.'
-const BEARER = /^Bearer +([^ ]+) *$/i
 
 export type SocketRouteDeps = {
   auth: Pick<Auth, 'authenticateToken' | 'refreshPrincipal'>
@@ -25,19 +24,15 @@ export type SocketRouteDeps = {
 
 /** The one token of the request, in the order of the contract. */
 function tokenOf(req: UpgradeRequest, queryJwt: boolean): { token: string; ticket: boolean } {
-  const header = req.raw.headers.authorization
-  if (header !== undefined) {
-    const token = BEARER.exec(header)?.[1]
-    if (token === undefined) throw new Unauthenticated()
-    return { token, ticket: false }
-  }
+  const token = bearerOf(req.raw.headers.authorization)
+  if (token !== undefined) return { token, ticket: false }
   const offered = req.protocols.find((protocol) => protocol.startsWith(BEARER_PROTOCOL))
   if (offered !== undefined) return { token: offered.slice(BEARER_PROTOCOL.length), ticket: false }
-  const { token } = req.query
-  if (token === undefined || token === '') throw new Unauthenticated()
-  if (isTicket(token)) return { token, ticket: true }
+  const asked = req.query.token
+  if (asked === undefined || asked === '') throw new Unauthenticated()
+  if (isTicket(asked)) return { token: asked, ticket: true }
   if (!queryJwt) throw new Unauthenticated('A token in the address is not accepted: ask for a ticket.')
-  return { token, ticket: false }
+  return { token: asked, ticket: false }
 }
 
 async function admit(req: UpgradeRequest, { auth, kv, queryJwt }: SocketRouteDeps): Promise<Admission> {
@@ -65,7 +60,7 @@ export function socketRoute(deps: SocketRouteDeps): UpgradeRoute {
       const admission = await admit(req, deps)
       const { principal } = admission
       await limit?.(principal.userId, req)
-      if (principal.mustChangePassword || !principal.permissions.has('usage:read')) throw new Forbidden()
+      assertMay(principal, 'usage:read')
       if (req.params.user_id?.toLowerCase() !== principal.userId) throw new NotFound()
       if (sockets.countOf(principal.userId) >= MAX_SOCKETS)
         throw new AppError('RATE_LIMITED', 'Too many sockets are open.', { retry_after: RETRY_S })

@@ -1,18 +1,15 @@
 import type { WebSocket } from 'ws'
-import { z } from 'zod'
 import type { Auth } from '../auth/index.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Sql } from '../platform/db/index.ts'
 import type { Kv } from '../platform/kv/index.ts'
 import type { Log } from '../platform/log.ts'
+import { CONNECTION_EVENTS, TunnelEvent } from '../tunnels/index.ts'
 import { Audience, type Listener } from './audience.ts'
 import type { LiveBoard } from './live.ts'
 import { ClientSocket, type Admission } from './socket.ts'
 import { Wheel } from './wheel.ts'
 
-/** Where the room that makes tunnels tells what happened to them. */
-const CONNECTION_EVENTS = 'connection-events'
-const Event = z.object({ user_id: z.string() })
 /** All listeners' tunnels are read this often, in case the word of a change was lost. */
 const REFRESH_MS = 10_000
 
@@ -98,7 +95,7 @@ export function createSockets(deps: SocketsDeps): Sockets {
 
     async start() {
       const unsubscribe = await kv.subscribe(CONNECTION_EVENTS, (text) => {
-        const event = Event.safeParse(JSON.parse(text))
+        const event = TunnelEvent.pick({ user_id: true }).safeParse(JSON.parse(text))
         if (event.success && audience.has(event.data.user_id)) audience.refresh([event.data.user_id]).catch(warn)
       })
       const unlisten = auth.onSessionRevoked(({ userId, sessionId }) => {
