@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 
 /** What counts against an address (api.md, section 7): never a missing or expired credential, a 403, a 405 or a bad field. */
-export type FailedAttempt = 'password' | 'code' | 'secret' | 'token' | 'signature' | 'unknown-route'
+export type FailedAttempt = 'password' | 'code' | 'secret' | 'token' | 'signature' | 'webhook' | 'unknown-route'
 
 /**
  * Limits that a room judges itself, since only it knows when they apply.

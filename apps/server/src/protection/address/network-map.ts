@@ -39,12 +39,12 @@ export class NetworkMap<T> {
     return true
   }
 
-  /** The value of the longest block that holds `address`. */
-  find(address: Address): T | undefined {
+  /** The value of the longest block that holds `address`, among those that `counts` takes. */
+  find(address: Address, counts?: (value: T) => boolean): T | undefined {
     for (const { length, blocks } of this.#levels[address.family]) {
       const full = address.family === 4 ? 32 : 128
       const found = blocks.get(keyOf(length === full ? address : networkOf(address, length)))
-      if (found) return found.value
+      if (found && (!counts || counts(found.value))) return found.value
     }
     return undefined
   }
@@ -57,15 +57,4 @@ export class NetworkMap<T> {
   *entries(): Generator<{ network: Network; value: T }> {
     for (const family of [4, 6] as const) for (const level of this.#levels[family]) yield* level.blocks.values()
   }
-}
-
-/** A set of blocks, from what an operator wrote; each text must be a network (config checks that). */
-export function networkSet(texts: Iterable<string>, parse: (text: string) => Network | null): NetworkMap<true> {
-  const set = new NetworkMap<true>()
-  for (const text of texts) {
-    const network = parse(text)
-    if (!network) throw new Error(`${text} is not an address or a network`)
-    set.set(network, true)
-  }
-  return set
 }

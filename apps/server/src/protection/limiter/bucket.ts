@@ -1,5 +1,8 @@
 import type { Limit, Standing } from './limiter.ts'
 
+/** Before the first request. */
+const NEVER = -Infinity
+
 /**
  * What one rule remembers of one caller: the times of the requests admitted in the last window (for the bound on each
  * window), and the level of a leaking bucket (for the bound on windows in a row). A request adds `windowMs` to the level,
@@ -7,8 +10,8 @@ import type { Limit, Standing } from './limiter.ts'
  */
 export class Bucket {
   level = 0
-  /** Time of the last admitted request; -1 before the first. */
-  newest = -1
+  /** Time of the last admitted request. */
+  newest = NEVER
   /** Earlier ones, oldest first from `head`; null while there is one only, as for most callers. */
   #older: number[] | null = null
   #head = 0
@@ -30,7 +33,7 @@ export class Bucket {
   }
 
   #count(now: number, windowMs: number): number {
-    if (this.newest < 0 || this.newest <= now - windowMs) return 0
+    if (this.newest === NEVER || this.newest <= now - windowMs) return 0
     return 1 + (this.#older ? this.#older.length - this.#head : 0)
   }
 
@@ -39,7 +42,7 @@ export class Bucket {
   }
 
   #levelAt(now: number, limit: number): number {
-    return this.newest < 0 ? 0 : Math.max(0, this.level - (now - this.newest) * limit)
+    return this.newest === NEVER ? 0 : Math.max(0, this.level - (now - this.newest) * limit)
   }
 
   /** Until `room` requests fit. */
@@ -74,8 +77,18 @@ export class Bucket {
 
   charge(now: number, { limit, windowMs }: Limit): void {
     this.level = this.#levelAt(now, limit) + windowMs
-    if (this.newest >= 0 && this.newest > now - windowMs) (this.#older ??= []).push(this.newest)
+    if (this.newest !== NEVER && this.newest > now - windowMs) (this.#older ??= []).push(this.newest)
     this.newest = now
+  }
+
+  /** Takes the newest charge back: from now on all is as if it had not been. */
+  refund({ limit, windowMs }: Limit): void {
+    if (this.newest === NEVER) return
+    const before = this.#older && this.#older.length > this.#head ? this.#older.pop() : undefined
+    // What is left is the level at this charge's time; it is written as of an earlier time, with what leaks in between.
+    const since = before ?? this.newest - windowMs
+    this.level = Math.max(0, this.level - windowMs) + (this.newest - since) * limit
+    this.newest = since
   }
 
   /** True when nothing of it matters any more. */

@@ -206,6 +206,25 @@ for (const kind of ['memory', 'redis'] as const) {
     )
   })
 
+  test(`${kind}: a charge taken back leaves all as if it had not been`, { skip }, async (t) => {
+    const { limiter, clock } = await make(t)
+    await fc.assert(
+      fc.asyncProperty(limits, pauses, fc.array(fc.boolean()), async (limit, steps, takenBack) => {
+        const wish = wishFor(limit)
+        const model = new Model(limit)
+        for (const [i, step] of steps.entries()) {
+          clock.now += step
+          const { admitted } = await only(limiter.take([wish]))
+          assert.equal(admitted, model.fits(clock.now))
+          if (admitted && takenBack[i]) await limiter.refund([wish])
+          else if (admitted) model.admitted.push(clock.now)
+          assert.equal((await only(limiter.peek([wish]))).remaining, model.remaining(clock.now))
+        }
+      }),
+      runs(kind),
+    )
+  })
+
   test(`${kind}: the day's new name finds the state under the old one, and back`, { skip }, async (t) => {
     const { limiter } = await make(t)
     const limit = { limit: 2, burst: 1, windowMs: 60_000 }

@@ -38,6 +38,8 @@ export interface Limiter {
   take(wishes: readonly Wish[]): Standing[] | Promise<Standing[]>
   /** The same answer without charging anything. */
   peek(wishes: readonly Wish[]): Standing[] | Promise<Standing[]>
+  /** Takes back one charge of each: the newest. */
+  refund(wishes: readonly Wish[]): void | Promise<void>
   /** Forgets what was charged. */
   reset(wishes: readonly Wish[]): void | Promise<void>
 }

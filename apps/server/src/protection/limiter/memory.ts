@@ -90,6 +90,10 @@ export class MemoryLimiter implements Limiter {
     })
   }
 
+  refund(wishes: readonly Wish[]): void {
+    for (const wish of wishes) this.#bucket(this.#shelf(wish.rule, wish.limit), wish)?.refund(wish.limit)
+  }
+
   reset(wishes: readonly Wish[]): void {
     for (const { rule, id, otherId } of wishes) {
       this.#shelves.get(rule)?.buckets.delete(id)

@@ -8,7 +8,7 @@ const SHA = createHash('sha1').update(LIMITER_SCRIPT).digest('hex')
 /** All keys carry one hash tag: a cluster then keeps them in one slot, which a script over several keys needs. */
 const TAG = '{limits}'
 
-type Mode = 'take' | 'peek'
+type Mode = 'take' | 'peek' | 'refund'
 
 /**
  * The limiter in Redis or Valkey: one round trip for a request, atomic over all instances.
@@ -62,6 +62,10 @@ export class RedisLimiter implements Limiter {
 
   peek(wishes: readonly Wish[]): Promise<Standing[]> {
     return this.#judge('peek', wishes)
+  }
+
+  async refund(wishes: readonly Wish[]): Promise<void> {
+    await this.#judge('refund', wishes)
   }
 
   async reset(wishes: readonly Wish[]): Promise<void> {

@@ -64,6 +64,11 @@ export class ResilientLimiter implements Limiter {
     return this.#either(wishes, 'peek')
   }
 
+  async refund(wishes: readonly Wish[]): Promise<void> {
+    if (this.#probe) return this.#options.own.refund(wishes)
+    await Promise.resolve(this.#options.shared.refund(wishes)).catch(() => this.#lost())
+  }
+
   async reset(wishes: readonly Wish[]): Promise<void> {
     this.#options.own.reset(wishes)
     if (this.#probe) return

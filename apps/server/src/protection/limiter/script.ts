@@ -1,8 +1,8 @@
 /**
  * The same judgement inside Redis, where it is atomic: one call for all rules of a request.
  *
- * KEYS: one for each rule; with `other` = 1 then as many again, the names under the other day's salt. ARGV: `take` or
- * `peek`; the time in milliseconds or '' for the server's own clock; `other`; then limit, burst and window of each rule.
+ * KEYS: one for each rule; with `other` = 1 then as many again, the names under the other day's salt. ARGV: `take`,
+ * `peek` or `refund`; the time in milliseconds or '' for the server's own clock; `other`; then limit, burst and window of each rule.
  * Answer: four whole numbers for each rule, in the order of `Standing`.
  *
  * A value is the level (8-byte double) and the times of the admitted requests of the last window (6 bytes each, oldest
@@ -19,6 +19,24 @@ local n = other and #KEYS / 2 or #KEYS
 local values = redis.call('MGET', unpack(KEYS))
 local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
 local function stamp(times, i) return (struct.unpack('>I6', times, i * 6 + 1)) end
+
+if ARGV[1] == 'refund' then
+  for i = 1, n do
+    local a = 3 + (i - 1) * 3
+    local limit, window = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 3])
+    local value = values[i]
+    if value then
+      local level, times = (struct.unpack('>d', value)), string.sub(value, 9)
+      local newest = stamp(times, #times / 6 - 1)
+      times = string.sub(times, 1, -7)
+      local since = #times > 0 and stamp(times, #times / 6 - 1) or newest - window
+      if #times == 0 then times = struct.pack('>I6', since) end
+      level = max(0, level - window) + (newest - since) * limit
+      redis.call('SET', KEYS[i], struct.pack('>d', level) .. times, 'KEEPTTL')
+    end
+  end
+  return {}
+end
 
 local rules, all = {}, true
 for i = 1, n do

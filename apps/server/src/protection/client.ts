@@ -1,0 +1,112 @@
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { parseAddress, parseNetwork, type Address, type Network } from './address/address.ts'
+import { clientBehind } from './address/forwarded.ts'
+import { NetworkMap } from './address/network-map.ts'
+import type { CallerIds, Id } from './keys.ts'
+
+/** Whose request it is, as far as the network tells. */
+export type Client = {
+  readonly address: Address
+  /** A private or loopback peer that forwards for others without being trusted: a proxy that nobody configured. */
+  readonly looksLikeProxy: boolean
+  /** On `DDOS_WHITELIST_IPS`. */
+  readonly listed: boolean
+  /** Its names in the limiter; valid while `epoch` is the ids' own. */
+  ids: { epoch: number; address: Id; prefix: Id | null }
+}
+
+/** The peer of a connection that is gone already, or of a Unix socket. */
+const NOBODY: Address = { family: 4, words: [0, 0, 0xffff, 0] }
+
+const LOOPBACK = ['127.0.0.0/8', '::1']
+const PRIVATE = [
+  ...LOOPBACK,
+  '10.0.0.0/8',
+  '172.16.0.0/12',
+  '192.168.0.0/16',
+  '100.64.0.0/10',
+  '169.254.0.0/16',
+  'fc00::/7',
+  'fe80::/10',
+]
+
+const blocks = (texts: string[]): Network[] => texts.flatMap((text) => parseNetwork(text) ?? [])
+
+type Peer = { address: Address; trusted: boolean; header: string | undefined; client: Client }
+
+/** A set of blocks. */
+export function setOf(networks: Iterable<Network>): NetworkMap<true> {
+  const set = new NetworkMap<true>()
+  for (const network of networks) set.set(network, true)
+  return set
+}
+
+const one = (header: string | string[] | undefined): string | undefined =>
+  Array.isArray(header) ? header.join(',') : header
+
+/**
+ * Tells who a request comes from. Kept with the socket, so that the requests of one connection are worked out once.
+ * @throws nothing: what cannot be read counts for nothing
+ */
+export class Clients {
+  readonly #trusted: NetworkMap<true>
+  readonly #listed: NetworkMap<true>
+  readonly #private: NetworkMap<true>
+  readonly #loopback: NetworkMap<true>
+  readonly #ids: CallerIds
+  readonly #peers = new WeakMap<Socket, Peer>()
+
+  constructor(trusted: readonly Network[], listed: readonly Network[], ids: CallerIds) {
+    this.#trusted = setOf(trusted)
+    this.#listed = setOf(listed)
+    this.#private = setOf(blocks(PRIVATE))
+    this.#loopback = setOf(blocks(LOOPBACK))
+    this.#ids = ids
+  }
+
+  isTrusted = (address: Address): boolean => this.#trusted.find(address) !== undefined
+  isPrivate = (address: Address): boolean => this.#private.find(address) !== undefined
+  isLoopback = (address: Address): boolean => this.#loopback.find(address) !== undefined
+  isListed = (address: Address): boolean => this.#listed.find(address) !== undefined
+
+  /** The other end of the connection, whatever it says about others. */
+  peerOf(socket: Socket): Address {
+    // A link-local peer carries the zone of our own interface, which is no part of its address.
+    return parseAddress((socket.remoteAddress ?? '').split('%')[0] ?? '') ?? NOBODY
+  }
+
+  of(req: IncomingMessage): Client {
+    const { socket, headers } = req
+    const xForwardedFor = one(headers['x-forwarded-for'])
+    const forwarded = one(headers.forwarded)
+    const header = xForwardedFor ?? forwarded
+    const known = this.#peers.get(socket)
+    if (known && (known.header === header || !known.trusted)) {
+      const sameManner = (known.header === undefined) === (header === undefined)
+      if (sameManner) return this.#named(known.client)
+    }
+    const peer = known?.address ?? this.peerOf(socket)
+    const trusted = known?.trusted ?? this.isTrusted(peer)
+    const address = trusted ? clientBehind(peer, { xForwardedFor, forwarded }, this.isTrusted) : peer
+    const forwards = !trusted && header !== undefined
+    const client: Client = {
+      address,
+      looksLikeProxy: forwards && this.isPrivate(peer),
+      listed: !forwards && this.isListed(address),
+      ids: { epoch: -1, address: { id: '', otherId: undefined }, prefix: null },
+    }
+    this.#peers.set(socket, { address: peer, trusted, header, client })
+    return this.#named(client)
+  }
+
+  #named(client: Client): Client {
+    const { epoch } = this.#ids
+    if (client.ids.epoch !== epoch) {
+      const { address } = client
+      const prefix = address.family === 6 ? this.#ids.ofPrefix(address) : null
+      client.ids = { epoch, address: this.#ids.ofAddress(address), prefix }
+    }
+    return client
+  }
+}

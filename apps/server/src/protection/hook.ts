@@ -1,0 +1,100 @@
+import type { onRequestHookHandler } from 'fastify'
+import type { FastifyRequest } from 'fastify'
+import { BODY_LIMIT, type App } from '../platform/http/index.ts'
+import { accountsIn, isReadable, readBody, replay, type ReadBody } from './body.ts'
+import type { Call, Judge } from './judge.ts'
+import { RulesOfPaths } from './paths.ts'
+import { isRuleName, isSignIn, ROUTE_KINDS, type RouteKind, type RuleName } from './rules.ts'
+import type { Violations } from './violations.ts'
+import type { WebhookGuard } from './webhook-guard.ts'
+
+const isRouteKind = (text: string): text is RouteKind => (ROUTE_KINDS as readonly string[]).includes(text)
+
+/** The rule a route names; `API` when it names none. @throws at start for a name that is neither rule nor kind */
+export function ruleOf(name: string | undefined): RuleName | RouteKind {
+  if (name === undefined) return 'API'
+  if (isRuleName(name) || isRouteKind(name)) return name
+  throw new Error(`a route names the limit ${name}, which there is not`)
+}
+
+type Deps = { judge: Judge; webhooks: WebhookGuard; violations: Violations }
+
+/** The protection as hooks of the HTTP side. */
+export class HttpHooks {
+  readonly #deps: Deps
+  readonly #paths = new RulesOfPaths()
+  readonly #bodies = new WeakMap<FastifyRequest, ReadBody>()
+
+  constructor(deps: Deps) {
+    this.#deps = deps
+  }
+
+  /** `createApp`'s `protect`: the first judgement of a request. */
+  readonly protect: onRequestHookHandler = async (req, reply) => {
+    const began = performance.now()
+    try {
+      const call = this.#callOf(req)
+      if (call.rule === 'WEBHOOK') {
+        this.#deps.webhooks.admit(req.raw, reply.raw, this.#deps.judge.assertWelcome(call))
+        return
+      }
+      const { headers } = await this.#deps.judge.judge(call)
+      if (headers) reply.headers(headers)
+    } catch (error) {
+      const told = (error as { headers?: Record<string, string> }).headers
+      if (told) reply.headers(told)
+      throw error
+    } finally {
+      this.#deps.violations.took(performance.now() - began)
+    }
+  }
+
+  #callOf(req: FastifyRequest): Call {
+    const { raw } = req
+    if (req.is404) {
+      // A wrong method on a guarded path counts against that path's rule.
+      const path = this.#paths.find(req.url)
+      return {
+        raw,
+        rule: path?.rule ?? 'API',
+        isPublic: path?.isPublic ?? true,
+        route: path?.url ?? 'unknown',
+        isUnknownRoute: path === undefined,
+        accounts: null,
+      }
+    }
+    const { config, url = 'unknown' } = req.routeOptions
+    const rule = ruleOf(config.rule)
+    const isPublic = config.needs === undefined || config.needs === 'public'
+    const byAccount = isPublic && (rule === 'AUTH_LOGIN' || rule === 'AUTH_PASSWORD_RESET')
+    return {
+      raw,
+      rule,
+      isPublic,
+      route: url,
+      isUnknownRoute: false,
+      accounts: byAccount && isReadable(raw, BODY_LIMIT) ? () => this.#accountsOf(req) : null,
+    }
+  }
+
+  async #accountsOf(req: FastifyRequest): Promise<string[]> {
+    const body = await readBody(req.raw, BODY_LIMIT)
+    this.#bodies.set(req, body)
+    return accountsIn(body, req.headers['content-type'])
+  }
+
+  /** Adds what `protect` needs of the app. Before the first route. */
+  attach(app: App): void {
+    app.addHook('onRoute', (route) => {
+      if (route.url === '*' || route.url === '/*') return
+      const rule = ruleOf(route.config?.rule)
+      if (isRuleName(rule) && isSignIn(rule) && route.config?.needs === undefined)
+        throw new Error(`route ${route.url} has a limit on signing in and does not say who may call it`)
+      this.#paths.add(route.url, rule, route.config?.needs === 'public')
+    })
+    app.addHook('preParsing', async (req, _reply, payload) => {
+      const body = this.#bodies.get(req)
+      return body ? replay(body) : payload
+    })
+  }
+}

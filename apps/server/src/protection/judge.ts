@@ -1,0 +1,197 @@
+import type { IncomingMessage } from 'node:http'
+import { Forbidden } from '../platform/errors.ts'
+import type { Traffic } from './adaptive/adaptive.ts'
+import type { Client } from './client.ts'
+import type { Identity } from './identity.ts'
+import type { Standing, Wish } from './limiter/limiter.ts'
+import { IpBanned, RateLimited, seconds } from './refusals.ts'
+import { FLEET_ANONYMOUS_FACTOR, isSignIn, type RouteKind, type RuleName } from './rules.ts'
+import type { State } from './state.ts'
+import { PAUSE_MS, pauseKey } from './suspicion.ts'
+import { toldHeaders } from './told.ts'
+import { tightest, wishesOf, type Circumstances } from './wishes.ts'
+
+/** A request as the judge sees it, over HTTP or for a socket. */
+export type Call = {
+  raw: IncomingMessage
+  rule: RuleName | RouteKind
+  isPublic: boolean
+  /** The route's pattern for the counters, never a path. */
+  route: string
+  isUnknownRoute: boolean
+  /** Reads the body and tells the accounts it names; null where none count. */
+  accounts: (() => Promise<readonly string[]>) | null
+}
+
+export type Judgement = { client: Client; headers: Record<string, string> | null; identity: Identity }
+
+/** Above the global limit an address that keeps to so many requests a minute still passes. */
+const GLOBAL_EXEMPT = 10
+
+const isUser = (identity: Identity): identity is { userId: string } => identity !== null && typeof identity === 'object'
+
+/** Judges requests in the order of api.md, section 7. */
+export class Judge {
+  readonly #state: State
+  readonly #tierOf: (userId: string) => Exclude<Traffic, 'anonymous'>
+
+  constructor(state: State, tierOf: (userId: string) => Exclude<Traffic, 'anonymous'>) {
+    this.#state = state
+    this.#tierOf = tierOf
+  }
+
+  #refuse(call: Call, client: Client, what: string, error: Error): never {
+    this.#state.violations.note(what, call.route, client.address)
+    throw error
+  }
+
+  /** @throws 429 IP_BANNED. Memory only. */
+  assertNotBanned(call: Call, client: Client): void {
+    if (client.listed) return
+    const left = this.#state.bans.leftMs(client.address)
+    if (left > 0) this.#refuse(call, client, 'BAN', new IpBanned(seconds(left)))
+  }
+
+  /** A page of another site makes a visitor's browser call us: refused without counting against the visitor. */
+  #assertSameSite(call: Call, client: Client): void {
+    const { headers } = call.raw
+    if (headers['sec-fetch-site'] !== 'cross-site' || headers['sec-fetch-mode'] === 'navigate') return
+    if (headers.origin !== undefined && this.#state.allowedOrigins.has(headers.origin)) return
+    this.#refuse(call, client, 'CROSS_SITE', new Forbidden('This origin may not call the API.'))
+  }
+
+  #assertCountry(call: Call, client: Client): void {
+    const { countries, clients, fleet } = this.#state
+    if (!countries.active || client.listed || call.rule === 'HEALTH') return
+    if (countries.permits(client.address) || clients.isPrivate(client.address) || fleet.has(client.address)) return
+    this.#refuse(call, client, 'GEO', new Forbidden('The service is not available from here.'))
+  }
+
+  #assertNoFlood(call: Call, client: Client): void {
+    const { config, exhausted, perAddress, suspicion } = this.#state
+    if (!config.ddosEnabled || client.listed) return
+    const { id } = client.ids.address
+    const pause = client.looksLikeProxy ? exhausted.left(pauseKey(client)) : 0
+    if (pause > 0) this.#refuse(call, client, 'DDOS', new RateLimited(seconds(pause)))
+    if (perAddress.count(id) < config.ddos.perMinute) return
+    if (suspicion.banOrSpare(client, 'too many requests', config.ddos.banSeconds)) {
+      perAddress.forget(id)
+      this.#refuse(call, client, 'DDOS', new IpBanned(config.ddos.banSeconds))
+    }
+    if (client.looksLikeProxy) this.#refuse(call, client, 'DDOS', new RateLimited(seconds(PAUSE_MS)))
+  }
+
+  #assertSignInOpen(call: Call, client: Client): void {
+    if (!call.isPublic || (call.rule !== 'AUTH_LOGIN' && call.rule !== 'AUTH_PASSWORD_RESET')) return
+    const left = this.#state.closed.left(client.ids.address.id)
+    if (left > 0) this.#refuse(call, client, 'CLOSED', new RateLimited(seconds(left)))
+  }
+
+  #assertGlobal(call: Call, client: Client, fleet: boolean): void {
+    if (call.rule === 'HEALTH' || call.rule === 'STATIC' || this.#isAllowedPreflight(call.raw)) return
+    const { global, anonymous, config, adaptive } = this.#state
+    const { id } = client.ids.prefix ?? client.ids.address
+    const own = anonymous.count(id)
+    const all = global.count()
+    if (client.listed || all <= config.globalPerMinute * adaptive.factor('anonymous')) return
+    if (own <= GLOBAL_EXEMPT * (fleet ? FLEET_ANONYMOUS_FACTOR : 1)) return
+    this.#refuse(call, client, 'GLOBAL', new RateLimited(seconds(anonymous.quietMs(id))))
+  }
+
+  #isAllowedPreflight({ method, headers }: IncomingMessage): boolean {
+    return (
+      method === 'OPTIONS' &&
+      headers['access-control-request-method'] !== undefined &&
+      headers.origin !== undefined &&
+      this.#state.allowedOrigins.has(headers.origin)
+    )
+  }
+
+  #refuseStanding(call: Call, client: Client, wish: Wish, standing: Standing): never {
+    const told = toldHeaders(wish.rule, wish.limit, standing)
+    this.#refuse(call, client, wish.rule, new RateLimited(seconds(standing.retryMs), told))
+  }
+
+  /** Who is known to be over a limit is refused from memory: refusals change nothing, so the answer is the same. */
+  #assertNotExhausted(call: Call, client: Client, wishes: readonly Wish[]): void {
+    const { exhausted } = this.#state
+    if (exhausted.size === 0) return
+    for (const wish of wishes) {
+      const retryMs = exhausted.left(exhaustedKey(wish))
+      if (retryMs > 0)
+        this.#refuseStanding(call, client, wish, { admitted: false, remaining: 0, resetMs: retryMs, retryMs })
+    }
+  }
+
+  async #identify(call: Call, client: Client): Promise<Identity> {
+    const identity = await this.#state.identify(call.raw)
+    if (identity === 'forged') this.#state.suspicion.failed(client, 'token')
+    return identity
+  }
+
+  /** Bans, floods and other things that no limit counts: memory only. */
+  assertWelcome(call: Call): Client {
+    const client = this.#state.clients.of(call.raw)
+    if (client.looksLikeProxy) this.#state.suspicion.noteForwarder()
+    this.assertNotBanned(call, client)
+    return client
+  }
+
+  /** @returns what to tell in the headers. @throws 429, or 403 for a country or another site's page */
+  async judge(call: Call): Promise<Judgement> {
+    const client = this.assertWelcome(call)
+    this.#assertSameSite(call, client)
+    this.#assertNoFlood(call, client)
+    this.#assertCountry(call, client)
+    this.#assertSignInOpen(call, client)
+    if (!this.#state.config.limitsEnabled) {
+      const identity = await this.#identify(call, client)
+      this.#noteUnknown(call, client)
+      return { client, headers: null, identity }
+    }
+    return this.#judgeLimits(call, client)
+  }
+
+  async #judgeLimits(call: Call, client: Client): Promise<Judgement> {
+    const { table, ids, adaptive, limiter, exhausted } = this.#state
+    const fleet = this.#state.fleet.has(client.address)
+    const at: Circumstances = { ...call, client, fleet, userId: null, accounts: [], factor: adaptive.factor('premium') }
+    // The address alone, before a signature is looked at; in a fleet a token may make it count no more.
+    if (!fleet) this.#assertNotExhausted(call, client, wishesOf({ ...at, rule: 'STATIC' }, table, ids))
+
+    const identity = await this.#identify(call, client)
+    at.userId = isUser(identity) ? identity.userId : null
+    at.factor = adaptive.factor(at.userId === null ? 'anonymous' : this.#tierOf(at.userId))
+    let wishes = wishesOf(at, table, ids)
+    this.#assertNotExhausted(call, client, wishes)
+    if (at.userId === null) this.#assertGlobal(call, client, fleet)
+
+    if (call.accounts && isSignIn(call.rule as RuleName)) {
+      at.accounts = await call.accounts()
+      wishes = wishesOf(at, table, ids)
+    }
+    if (wishes.length === 0) return { client, headers: null, identity }
+
+    const answer = limiter.take(wishes)
+    const standings = answer instanceof Promise ? await answer : answer
+    const told = tightest(standings)
+    const [wish, standing] = [wishes[told], standings[told]]
+    if (!wish || !standing) throw new Error('the limiter gave no answer')
+    if (!standing.admitted) {
+      for (const [i, each] of standings.entries()) {
+        const refused = wishes[i]
+        if (refused && !each.admitted) exhausted.shut(exhaustedKey(refused), each.retryMs)
+      }
+      this.#refuseStanding(call, client, wish, standing)
+    }
+    this.#noteUnknown(call, client)
+    return { client, headers: toldHeaders(wish.rule, wish.limit, standing), identity }
+  }
+
+  #noteUnknown(call: Call, client: Client): void {
+    if (call.isUnknownRoute) this.#state.suspicion.failed(client, 'unknown-route')
+  }
+}
+
+/** With the limit, since one caller may be judged by several: under load an anonymous request by less than a customer's. */
+const exhaustedKey = ({ rule, id, limit }: Wish): string => `${rule}:${id}:${limit.limit + limit.burst}`

@@ -1,0 +1,17 @@
+import type { IncomingMessage } from 'node:http'
+import type { Judge } from './judge.ts'
+import { ruleOf } from './hook.ts'
+
+/** What the judge needs to know of a socket's route; undefined where there is none. */
+export type UpgradeTarget = { path: string; rule?: string | undefined } | undefined
+
+/**
+ * Judges a WebSocket upgrade before it is answered: bans, floods, the address, and `WEBSOCKET` for the user whose token
+ * holds. An open by ticket names its user only later: that room spends `WEBSOCKET` itself. A node's link is not counted.
+ */
+export async function judgeUpgrade(judge: Judge, raw: IncomingMessage, target: UpgradeTarget): Promise<void> {
+  const rule = target ? ruleOf(target.rule ?? 'WEBSOCKET') : 'API'
+  const call = { raw, rule, isPublic: false, route: target?.path ?? 'unknown', isUnknownRoute: !target, accounts: null }
+  if (rule === 'NODE_LINK') judge.assertWelcome(call)
+  else await judge.judge(call)
+}
