@@ -3,6 +3,7 @@
  * everything that touches tunnels: the user's row, the user's advisory lock, devices, connections by id, leases. Free and
  * spare leases and the servers' rows are taken with `skip locked`, so that nothing waits for them. Whoever ends tunnels in
  * several statements of one transaction calls lock_user first.
+ * `enable_seqscan = off`: a session that planned while the tables were empty would scan them whole until the next analyze.
  * `clock_timestamp()`, not `now()`: after a lock wait `now()` is older than a release, and a half-empty server would
  * answer "full".
  */
@@ -28,14 +29,14 @@ end $$;
 comment on function take_lease(uuid, interval) is
   'The longest-rested free address, locked. Twice, since skip locked may pass by the last free row of a rolled-back rival.';
 
-create function free_user_slot(p_user uuid, p_max integer) returns smallint language plpgsql stable as $$
+create function free_user_slot(p_user uuid, p_taken integer) returns smallint language plpgsql stable as $$
 begin
-  return (select min(s) from generate_series(0, p_max - 1) s
+  return (select min(s) from generate_series(0, p_taken) s
            where not exists (select from connections c
                               where c.user_id = p_user and c.user_slot = s and c.status = 'connected'));
 end $$;
 comment on function free_user_slot(uuid, integer) is
-  'The lowest place of a user that no tunnel takes, null when all are taken; a unique index settles races.';
+  'The lowest place of a user that none of his p_taken counted tunnels has; a unique index settles races.';
 
 create function connect_tunnel(
   p_connection uuid, p_user uuid, p_device uuid, p_key text, p_generated boolean, p_preshared_key bytea,
@@ -44,7 +45,7 @@ create function connect_tunnel(
   out address inet, out address6 inet, out public_key text, out preshared_key bytea,
   out started_at timestamptz, out expires_at timestamptz, out device uuid, out revived boolean, out replaced uuid[],
   out server uuid, out hostname text, out location text, out ip_address inet, out endpoint text, out server_key text)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
   may entitlements%rowtype;
@@ -156,7 +157,7 @@ begin
     revived := held.superseded_at is not null;
     update connections c
        set superseded_at = null, superseded_until = null, superseded_by = null, kept_at = moment, updated_at = moment,
-           user_slot = case when revived then free_user_slot(p_user, may.max_connections) else c.user_slot end,
+           user_slot = case when revived then free_user_slot(p_user, others) else c.user_slot end,
            device_id = coalesce(c.device_id, connect_tunnel.device)
      where c.id = connect_tunnel.connection;
     preshared_key := held.preshared_key;
@@ -167,7 +168,7 @@ begin
   insert into connections (id, user_id, server_id, device_id, user_slot, client_ip, client_ipv6, client_public_key,
                            lease_slot, lease_version, started_at, created_at, updated_at)
   values (p_connection, p_user, server, device,
-          case when others = 0 then 0 else free_user_slot(p_user, may.max_connections) end,
+          case when others = 0 then 0 else free_user_slot(p_user, others) end,
           address, address6, public_key, slot, version, moment, moment, moment);
   update leases l set state = 'held', connection_id = p_connection, last_connection_id = p_connection,
          public_key = connect_tunnel.public_key, preshared_key = p_preshared_key
@@ -179,13 +180,13 @@ comment on function connect_tunnel(uuid, uuid, uuid, text, boolean, bytea, uuid[
   'outcome: connected; kept (this key already has its tunnel there); inactive, device_gone, limit, no_key, wrong_key, full, key_in_use.';
 
 create function cancel_connect(p_connection uuid, p_user uuid, p_kept boolean, p_overlap interval)
-returns boolean language plpgsql as $$
+returns boolean language plpgsql set enable_seqscan = off as $$
 declare
   claim connections%rowtype;
   heir uuid;
   allowed integer;
   old uuid;
-  seat smallint;
+  taken integer;
 begin
   perform from users where id = p_user for key share;
   perform lock_user(p_user);
@@ -216,11 +217,12 @@ begin
     select id from connections where user_id = p_user and status = 'connected' and superseded_by = p_connection
      order by superseded_at desc, id
   loop
-    seat := free_user_slot(p_user, allowed);
-    exit when seat is null or (select count(*) from connections
-                                where user_id = p_user and status = 'connected' and superseded_at is null) >= allowed;
+    select count(*) into taken from connections
+     where user_id = p_user and status = 'connected' and superseded_at is null;
+    exit when allowed is null or taken >= allowed;
     update connections
-       set superseded_at = null, superseded_until = null, superseded_by = null, user_slot = seat,
+       set superseded_at = null, superseded_until = null, superseded_by = null,
+           user_slot = free_user_slot(p_user, taken),
            updated_at = clock_timestamp()
      where id = old;
   end loop;
@@ -231,7 +233,7 @@ comment on function cancel_connect(uuid, uuid, boolean, interval) is
   'A tunnel that another connect has kept meanwhile stays. p_kept: only the replacement is taken back.';
 
 create function end_connections(p_ids uuid[], p_reason text, p_linger interval default '0')
-returns table (id uuid, user_id uuid, server_id uuid, slot integer, version bigint) language plpgsql as $$
+returns table (id uuid, user_id uuid, server_id uuid, slot integer, version bigint) language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 begin
   perform from connections c where c.id = any (p_ids) and c.status = 'connected' order by c.id for update;

@@ -53,6 +53,19 @@ test('a move keeps the old peer until the first handshake of the new one', async
   assert.equal(await held(h), 1)
 })
 
+test('moving on does not give an older peer more time', async (t) => {
+  const h = await twoServers(t)
+  const c = await aServer(h.sql)
+  await h.fleet.refresh()
+  const first = await h.to(h.a)
+  await h.to(h.b)
+  const until = async () =>
+    (await h.sql`select superseded_until from connections where id = ${first.body.connection_id}`)[0]?.superseded_until
+  const before = await until()
+  await h.to(c)
+  assert.deepEqual(await until(), before)
+})
+
 test('without a handshake the old peer goes when its time is up', async (t) => {
   const h = await twoServers(t)
   await h.to(h.a)
