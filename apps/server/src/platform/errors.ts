@@ -29,6 +29,8 @@ export type More = { details?: Detail[]; retry_after?: number }
 export class AppError extends Error {
   readonly code: Code
   readonly more: More
+  /** Headers that go with the answer, beside those of every answer. */
+  readonly headers: Readonly<Record<string, string>> = {}
   constructor(code: Code, message: string, more: More = {}, cause?: unknown) {
     super(message, { cause })
     this.name = 'AppError'

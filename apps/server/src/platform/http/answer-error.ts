@@ -39,6 +39,7 @@ export function answerError(error: FastifyError | AppError, req: FastifyRequest,
   if ((error as { validationContext?: string }).validationContext === 'params') known = new NotFound()
   if (known.status >= 500 && known.code !== 'NO_SERVER_AVAILABLE')
     req.log.error({ err: known.cause ?? error }, 'request failed')
+  reply.headers(known.headers)
   if (known.more.retry_after !== undefined) reply.header('retry-after', String(known.more.retry_after))
   reply
     .code(known.status)

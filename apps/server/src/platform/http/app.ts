@@ -37,6 +37,8 @@ export type HttpOptions = {
 
 export const BODY_LIMIT = 64 * 1024
 const HEADERS_TIMEOUT_MS = 10_000
+/** Node looks for slow clients this often; by its default a 10 s limit would be kept to 30 s. */
+const CONNECTIONS_CHECK_MS = 2_000
 const REQUEST_TIMEOUT_MS = 30_000
 
 /** A request that is no HTTP: the contract's error on the raw socket, then the end. */
@@ -67,7 +69,12 @@ export async function createApp({ config, log, protect, authenticate }: HttpOpti
     return503OnClosing: true,
     rewriteUrl: (req) => canonicalTarget(req.url ?? '/'),
     routerOptions: { maxParamLength: 256, querystringParser: parseQuery },
-    http: { headersTimeout: HEADERS_TIMEOUT_MS, maxHeaderSize: 16 * 1024, requireHostHeader: true },
+    http: {
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      maxHeaderSize: 16 * 1024,
+      requireHostHeader: true,
+    },
     clientErrorHandler: (error, socket) => refuseRaw(error, socket, https),
     frameworkErrors: (error, req, reply) =>
       answerError(error, req, reply.headers(securityHeaders(https)).header('x-request-id', req.id)),
@@ -111,6 +118,8 @@ export async function createApp({ config, log, protect, authenticate }: HttpOpti
       'X-RateLimit-Limit',
       'X-RateLimit-Remaining',
       'X-RateLimit-Reset',
+      'RateLimit',
+      'RateLimit-Policy',
     ],
     maxAge: 600,
     strictPreflight: true,

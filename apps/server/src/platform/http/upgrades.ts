@@ -27,10 +27,18 @@ export type Accept = (protocol?: string) => Promise<WebSocket>
 export type UpgradeRoute = {
   /** With the prefix, e.g. `/api/v1/ws/connection/:user_id`. */
   path: string
+  /** The rate-limit rule that judges an open; `WEBSOCKET` when none is named. */
+  rule?: string
   /** Largest message in bytes; a larger one ends the socket with 1009. */
   maxPayload: number
   handle(req: UpgradeRequest, accept: Accept): Promise<void>
 }
+
+/** Judges an upgrade before it is answered. @param route the one it is for; undefined where there is none */
+export type Protect = (
+  req: IncomingMessage,
+  route: { path: string; rule?: string | undefined } | undefined,
+) => Promise<void>
 
 type Store = { route: UpgradeRoute; server: WebSocketServer }
 
@@ -52,15 +60,11 @@ export class Upgrades {
   readonly #servers: WebSocketServer[] = []
   readonly #config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>
   readonly #log: Log
-  readonly #protect: ((req: IncomingMessage) => Promise<void>) | undefined
+  readonly #protect: Protect | undefined
   #closing = false
 
-  /** @param protect bans and limits by address, before anything else */
-  constructor(
-    config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>,
-    log: Log,
-    protect?: (req: IncomingMessage) => Promise<void>,
-  ) {
+  /** @param protect bans and limits, before anything else */
+  constructor(config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>, log: Log, protect?: Protect) {
     this.#config = config
     this.#log = log
     this.#protect = protect
@@ -88,11 +92,11 @@ export class Upgrades {
 
   async #judge(raw: IncomingMessage, socket: Duplex, head: Buffer, id: string): Promise<void> {
     if (this.#closing) throw new Unavailable('The service is restarting.')
-    await this.#protect?.(raw)
-    assertHost(raw.headers.host, this.#config.ALLOWED_HOSTS)
-    assertVersion(raw.headers['x-api-version'])
     const target = canonicalTarget(raw.url ?? '/')
     const found = this.#router.find('GET', target.split('?')[0] ?? '')
+    await this.#protect?.(raw, (found?.store as Store | undefined)?.route)
+    assertHost(raw.headers.host, this.#config.ALLOWED_HOSTS)
+    assertVersion(raw.headers['x-api-version'])
     if (!found) throw new AppError('NOT_FOUND', 'There is no such path.')
     if (!originAllowed(raw, this.#config)) throw new Forbidden('This origin may not open a socket.')
     const { route, server } = found.store as Store
@@ -127,6 +131,7 @@ export class Upgrades {
       'content-type': 'application/json; charset=utf-8',
       'content-length': String(Buffer.byteLength(body)),
       connection: 'close',
+      ...known.headers,
       ...(known.more.retry_after === undefined ? {} : { 'retry-after': String(known.more.retry_after) }),
       ...(known.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
     }
