@@ -130,8 +130,10 @@ export class FakeNode {
       case 'persist':
         return this.#write(effect.compact, effect.entries)
       case 'kernel': {
+        const { batch } = effect
         const results = effect.ops.map((op) => this.kernel.write(op))
-        return void setImmediate(() => this.step({ type: 'kernel_done', batch: effect.batch, results }))
+        const { interfaceId: interface_id } = this.kernel
+        return void setImmediate(() => this.step({ type: 'kernel_done', batch, interface_id, results }))
       }
       case 'read_kernel': {
         const { interfaceId: interface_id } = this.kernel
