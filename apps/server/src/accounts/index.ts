@@ -5,7 +5,6 @@ export { accountRoutes, type AccountRoutesDeps } from './routes.ts'
 export { AccountView, FullName, KnownEmail, NewEmail, RoleName } from './schemas.ts'
 export {
   accountById,
-  accountColumns,
   anySuperAdmin,
   credentialsByEmail,
   credentialsById,

@@ -14,7 +14,7 @@ export type Credentials = {
 }
 
 /** The columns of `AccountView`, of `users u`. */
-export const accountColumns = (sql: Db) =>
+const accountColumns = (sql: Db) =>
   (sql as Sql)`u.id, u.email, u.full_name, u.role, u.created_at, u.is_active, u.is_superuser, u.is_verified`
 
 export type NewAccount = {

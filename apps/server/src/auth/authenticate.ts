@@ -4,7 +4,7 @@ import { Forbidden, Unauthenticated } from '../platform/errors.ts'
 import type { App } from '../platform/http/index.ts'
 import type { Parts } from './parts.ts'
 import type { Principal } from './principal.ts'
-import { liveSession } from './session/store.ts'
+import { liveSession, type SessionRead, type SessionRow } from './session/store.ts'
 import type { Claims } from './token/access.ts'
 
 type Deps = Pick<Parts, 'db' | 'tokens'>
@@ -19,10 +19,7 @@ export function bearerOf(authorization: string | undefined): string | undefined 
   return token
 }
 
-/** The live session the claims name, or undefined once it ended or its user is switched off. */
-export async function principalFor(db: Deps['db'], claims: Claims): Promise<Principal | undefined> {
-  const row = await liveSession(db, claims.sid, claims.sub)
-  if (!row) return undefined
+function principalFrom(claims: Claims, row: SessionRow): Principal {
   return {
     userId: claims.sub,
     sessionId: claims.sid,
@@ -42,12 +39,22 @@ export async function principalFor(db: Deps['db'], claims: Claims): Promise<Prin
   }
 }
 
-/** @throws {TokenExpired} {Unauthenticated} */
-export async function authenticateToken({ db, tokens }: Deps, token: string): Promise<Principal> {
-  const principal = await principalFor(db, await tokens.verify(token))
-  if (!principal) throw new Unauthenticated('The session has ended. Sign in again.')
-  return principal
+/** The live session the claims name, or undefined once it ended or its user is switched off. */
+export async function principalFor(db: Deps['db'], claims: Claims): Promise<Principal | undefined> {
+  const row = await liveSession(db, claims.sid, claims.sub)
+  return row && principalFrom(claims, row)
 }
+
+async function judgeToken({ db, tokens }: Deps, token: string, read: SessionRead) {
+  const claims = await tokens.verify(token)
+  const row = await read(db, claims.sid, claims.sub)
+  if (!row) throw new Unauthenticated('The session has ended. Sign in again.')
+  return { principal: principalFrom(claims, row), row }
+}
+
+/** @throws {TokenExpired} {Unauthenticated} */
+export const authenticateToken = async (deps: Deps, token: string): Promise<Principal> =>
+  (await judgeToken(deps, token, liveSession)).principal
 
 /** @throws {Forbidden} */
 export function assertMay(principal: Principal, needs: string, duringPasswordChange = false): void {
@@ -56,11 +63,14 @@ export function assertMay(principal: Principal, needs: string, duringPasswordCha
   if (!isPermission(needs) || !principal.permissions.has(needs)) throw new Forbidden()
 }
 
-async function signedIn(deps: Deps, req: FastifyRequest, reply: FastifyReply): Promise<Principal> {
+async function signIn(deps: Deps, req: FastifyRequest, reply: FastifyReply): Promise<Principal> {
   try {
     const token = bearerOf(req.headers.authorization)
     if (token === undefined) throw new Unauthenticated()
-    return await authenticateToken(deps, token)
+    const { principal, row } = await judgeToken(deps, token, req.routeOptions.config.readSession ?? liveSession)
+    req.principal = principal
+    req.sessionRow = row
+    return principal
   } catch (error) {
     if (error instanceof Error && 'status' in error && error.status === 401)
       reply.header('www-authenticate', req.headers.authorization ? 'Bearer error="invalid_token"' : 'Bearer')
@@ -72,18 +82,23 @@ async function signedIn(deps: Deps, req: FastifyRequest, reply: FastifyReply): P
 export function authenticate(deps: Deps): onRequestHookHandler {
   async function judge(req: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { needs, duringPasswordChange } = req.routeOptions.config
-    req.principal = await signedIn(deps, req, reply)
-    assertMay(req.principal, needs ?? '', duringPasswordChange)
+    assertMay(await signIn(deps, req, reply), needs ?? '', duringPasswordChange)
   }
   return (req, reply, done) => {
     if (req.routeOptions.config.needs === 'public') return done()
-    judge(req, reply).then(() => done(), done)
+    judge(req, reply).then(
+      // oxlint-disable-next-line promise/no-callback-in-promise -- Fastify's hooks take a callback
+      () => done(),
+      // oxlint-disable-next-line promise/no-callback-in-promise -- Fastify's hooks take a callback
+      (error: Error) => done(error),
+    )
   }
 }
 
 /** Prepares the app for principals; from here on a route that needs an unknown permission does not start. */
 export function usePrincipals(app: App): void {
   app.decorateRequest('principal', undefined)
+  app.decorateRequest('sessionRow', undefined)
   app.addHook('onRoute', ({ config, url, method }) => {
     const needs = config?.needs
     if (needs !== undefined && needs !== 'public' && !isPermission(needs))

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Permission, Role } from '../accounts/index.ts'
+import type { SessionRead, SessionRow } from './session/store.ts'
 import { Unauthenticated } from '../platform/errors.ts'
 
 /** What the caller's plan allows at this moment: a row of the view `entitlements`, read with the session. */
@@ -31,8 +32,12 @@ export type Principal = {
 declare module 'fastify' {
   interface FastifyRequest {
     principal?: Principal
+    /** What the session was read from; more than a session where the route has a `readSession`. */
+    sessionRow?: SessionRow
   }
   interface FastifyContextConfig {
+    /** Reads the session by `live_sessions` together with what the route shows. */
+    readSession?: SessionRead
     /** Also for a session that must change its password first. */
     duringPasswordChange?: boolean
   }

@@ -2,4 +2,4 @@
 export { addDevice, DeviceLimitReached, KeyInUse } from './add.ts'
 export { endDevices, removeDevice } from './remove.ts'
 export { Device, deviceRoutes, PublicKey, type DeviceRoutesDeps } from './routes.ts'
-export { claimKey, deviceById, devicesAsJson, lockUser, releaseKey, type DeviceView, type NewDevice } from './store.ts'
+export { claimKey, deviceById, lockUser, releaseKey, type DeviceView, type NewDevice } from './store.ts'

@@ -85,15 +85,3 @@ export const deleteDevice = (db: Db, userId: string, id: string): Promise<{ publ
 
 export const deleteDevices = (db: Db, userId: string) =>
   db<{ public_key: string | null }[]>`delete from devices where user_id = ${userId} returning public_key`
-
-/**
- * A user's devices as one JSON column for those who compose: rows of `DeviceView` with times as text.
- * @param user an SQL expression for the user's id
- */
-export const devicesAsJson = (db: Db, user: ReturnType<Sql>) => (db as Sql)`
-  coalesce((
-    select json_agg(json_build_object(
-             'id', d.id, 'name', d.name, 'platform', d.platform, 'public_key', d.public_key,
-             'last_connected', d.last_connected_at, 'ip_address', host(t.client_ip)) order by d.slot)
-      from devices d left join device_tunnels t on t.device_id = d.id
-     where d.user_id = ${user}), '[]'::json)`

@@ -1,10 +1,3 @@
 /** The one answer to 'what may this user do now': plan limits, tier, expiry. */
 export type { Entitlement } from '../auth/index.ts'
-export {
-  entitlementOf,
-  subscriptionColumns,
-  subscriptionJoin,
-  subscriptionOf,
-  type FullEntitlement,
-  type Subscription,
-} from './store.ts'
+export { entitlementOf, subscriptionOf, type FullEntitlement, type Subscription } from './store.ts'

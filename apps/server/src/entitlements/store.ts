@@ -1,4 +1,4 @@
-import { maybeOne, one, type Db, type Sql } from '../platform/db/index.ts'
+import { maybeOne, one, type Db } from '../platform/db/index.ts'
 import type { Entitlement } from '../auth/index.ts'
 
 type Row = {
@@ -41,21 +41,8 @@ export type Subscription = {
   auto_renew: boolean
 }
 
-/**
- * The columns of the subscription that counts for a row `u` of users, named `plan`, `plan_type`, `status`, `start_date`,
- * `end_date`, `auto_renew`; use together with `subscriptionJoin`. A past-due row counts while its grace lasts, as in the
- * view `entitlements`.
- */
-export const subscriptionColumns = (db: Db) => (db as Sql)`
-  coalesce(s.plan_id, 'free') as plan, coalesce(s.plan_type, 'free') as plan_type, coalesce(s.status, 'active') as status,
-  coalesce(s.start_date, u.created_at) as start_date, s.end_date, coalesce(s.auto_renew, false) as auto_renew`
-
-export const subscriptionJoin = (db: Db) => (db as Sql)`
-  left join subscriptions s
-    on s.user_id = u.id
-   and ((s.status = 'active' and (s.end_date is null or s.end_date > clock_timestamp()))
-     or (s.status = 'past_due' and s.grace_until > clock_timestamp()))`
-
+/** The subscription that counts; a past-due one while its grace lasts. */
 export const subscriptionOf = (db: Db, userId: string): Promise<Subscription> =>
   one(db<Subscription[]>`
-    select ${subscriptionColumns(db)} from users u ${subscriptionJoin(db)} where u.id = ${userId}`)
+    select plan, plan_type, status, start_date, end_date, auto_renew
+      from current_subscriptions where user_id = ${userId}`)

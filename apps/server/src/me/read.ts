@@ -1,11 +1,15 @@
-import { accountColumns, type AccountView } from '../accounts/index.ts'
-import { devicesAsJson, type DeviceView } from '../devices/index.ts'
-import { subscriptionColumns, subscriptionJoin, type Subscription } from '../entitlements/index.ts'
-import { maybeOne, type Sql } from '../platform/db/index.ts'
+import type { FastifyRequest } from 'fastify'
+import type { AccountView } from '../accounts/index.ts'
+import type { SessionRead, SessionRow } from '../auth/index.ts'
+import type { DeviceView } from '../devices/index.ts'
+import type { Subscription } from '../entitlements/index.ts'
+import { maybeOne, type Db } from '../platform/db/index.ts'
 import { NotFound } from '../platform/errors.ts'
 
-type Row = AccountView &
+/** A row of the view `account_overviews`. */
+type Overview = AccountView &
   Subscription & { devices: (Omit<DeviceView, 'last_connected'> & { last_connected: string | null })[] }
+type SessionWithOverview = SessionRow & Overview
 
 export type Me = AccountView & {
   subscription: Subscription & { expiry_date: Date | null }
@@ -14,16 +18,36 @@ export type Me = AccountView & {
 
 const dateOf = (text: string | null): Date | null => (text === null ? null : new Date(text))
 
-/** An account with its subscription and devices, in one round trip. @throws {NotFound} */
-export async function readMe(db: Sql, userId: string): Promise<Me> {
-  const row = await maybeOne(db<Row[]>`
-    select ${accountColumns(db)}, ${subscriptionColumns(db)}, ${devicesAsJson(db, db`u.id`)} as devices
-      from users u ${subscriptionJoin(db)} where u.id = ${userId}`)
-  if (!row) throw new NotFound('The user')
-  const { plan, plan_type, status, start_date, end_date, auto_renew, devices, ...account } = row
+function shown(row: Overview): Me {
+  const { id, email, full_name, role, created_at, is_active, is_superuser, is_verified } = row
+  const { plan, plan_type, status, start_date, end_date, auto_renew, devices } = row
   return {
-    ...account,
+    id,
+    email,
+    full_name,
+    role,
+    created_at,
+    is_active,
+    is_superuser,
+    is_verified,
     subscription: { plan, plan_type, status, start_date, end_date, expiry_date: end_date, auto_renew },
     devices: devices.map((device) => ({ ...device, last_connected: dateOf(device.last_connected) })),
   }
 }
+
+/** An account with its subscription and devices, in one round trip. @throws {NotFound} */
+export async function readMe(db: Db, userId: string): Promise<Me> {
+  const row = await maybeOne(db<Overview[]>`select * from account_overviews where id = ${userId}`)
+  if (!row) throw new NotFound('The user')
+  return shown(row)
+}
+
+/** The session's check and the whole answer of GET /users/me in the same round trip. */
+export const readSessionAndMe: SessionRead = (db, id, userId) =>
+  maybeOne(db<SessionWithOverview[]>`
+    select l.must_change_password, l.expires_at, l.plan_id, l.tier, l.max_devices, l.max_connections, l.plan_expires_at, o.*
+      from live_sessions l join account_overviews o on o.id = l.user_id
+     where l.id = ${id} and l.user_id = ${userId}`)
+
+/** What `readSessionAndMe` brought for this request. */
+export const meOf = (req: FastifyRequest): Me => shown(req.sessionRow as SessionWithOverview)

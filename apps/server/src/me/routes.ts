@@ -5,7 +5,7 @@ import { Device } from '../devices/index.ts'
 import type { Sql } from '../platform/db/index.ts'
 import { ErrorBody, Id, Time, type App } from '../platform/http/index.ts'
 import { changeMe } from './change.ts'
-import { readMe } from './read.ts'
+import { meOf, readMe, readSessionAndMe } from './read.ts'
 
 const MeView = AccountView.extend({
   subscription: z.object({
@@ -25,10 +25,10 @@ export function meRoutes(app: App, deps: { db: Sql; auth: Pick<Auth, 'requestEma
   app.get(
     '/api/v1/users/me',
     {
-      config: { needs: 'me:read' },
+      config: { needs: 'me:read', readSession: readSessionAndMe },
       schema: { tags: ['users'], summary: 'My account, subscription and devices', response: { 200: MeView } },
     },
-    async (req) => readMe(deps.db, principalOf(req).userId),
+    async (req) => meOf(req),
   )
 
   app.put(

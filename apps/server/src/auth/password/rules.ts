@@ -39,7 +39,7 @@ function contextWords(email: string | null, appName: string): string[] {
   ]
   return [...new Set(words.map((word) => normalized(word).toLowerCase()))]
     .filter((word) => word.length >= MIN_WORD)
-    .sort((a, b) => b.length - a.length)
+    .toSorted((a, b) => b.length - a.length)
 }
 
 function isMadeOf(words: string[], password: string): boolean {
