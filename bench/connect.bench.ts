@@ -48,6 +48,8 @@ function serveOrders(): void {
   const agent = new Agent({ keepAlive: true })
   parentPort?.on('message', ({ port, tokens, clients, total }: Order) => {
     void race(clients, total, (n) => connectOverHttp(agent, port, tokens[n % tokens.length] ?? '')).then((result) =>
+      // A thread's port takes no origin.
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin
       parentPort?.postMessage(result),
     )
   })
@@ -56,6 +58,7 @@ function serveOrders(): void {
 const order = (worker: Worker, what: Order): Promise<Result> =>
   new Promise((resolve, reject) => {
     worker.once('message', resolve).once('error', reject)
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin
     worker.postMessage(what)
   })
 

@@ -52,7 +52,7 @@ function claim(deps: TunnelDeps, wish: ClaimWish, idempotency: Idempotency | nul
   return deps.db.begin(async (tx: Tx) => {
     const [, claimed] = await Promise.all([idempotency.mark(tx, wish.connectionId), claimTunnel(tx, wish)])
     return claimed
-  }) as Promise<Claim | Refused>
+  })
 }
 
 /** Claims on the first candidate with room, reserving it in memory so that others choose elsewhere meanwhile. */
@@ -68,7 +68,7 @@ async function claimSomewhere(
     if (claimed.outcome === 'full') throw refused ?? refusal(whenFull)
     if (claimed.outcome !== 'connected' && claimed.outcome !== 'kept') throw REFUSALS[claimed.outcome]()
     if (claimed.outcome === 'connected') reserved?.settle(claimed.server)
-    return claimed as Claim
+    return claimed
   } finally {
     reserved?.release()
   }

@@ -80,19 +80,31 @@ const recentEnds = (db: Sql) => db<(Omit<End, 'version'> & { version: bigint })[
  * cascade). @returns ends the listening
  */
 export async function listenForEnds(db: Sql, kv: Kv, log: Log): Promise<() => Promise<void>> {
-  const warn = (err: unknown) => log.warn({ err }, 'an end was not told')
-  let away = false
-  const { unlisten } = await db.listen(
+  const tell = async (ends: readonly End[]): Promise<void> => {
+    try {
+      for (const end of ends) await tellEnd(kv, end)
+    } catch (err) {
+      log.warn({ err }, 'an end was not told')
+    }
+  }
+  const catchUp = async (): Promise<void> => {
+    try {
+      await tell((await recentEnds(db)).map((end) => ({ ...end, version: Number(end.version) })))
+    } catch (err) {
+      log.warn({ err }, 'ends of the last minutes were not told')
+    }
+  }
+  let listened = false
+  const listening = await db.listen(
     CHANNEL,
-    (payload) => void tellEnd(kv, End.parse(JSON.parse(payload))).catch(warn),
+    (payload) => {
+      const end = End.safeParse(JSON.parse(payload))
+      if (end.success) void tell([end.data])
+    },
     () => {
-      if (!away) return void (away = true)
-      recentEnds(db)
-        .then(async (ends) => {
-          for (const end of ends) await tellEnd(kv, { ...end, version: Number(end.version) })
-        })
-        .catch(warn)
+      if (listened) void catchUp()
+      listened = true
     },
   )
-  return unlisten
+  return () => listening.unlisten()
 }

@@ -238,7 +238,9 @@ test('the same with eight at a time: no deadlock, and all is right when it is qu
       const work = async (): Promise<void> => {
         for (let s = queue.shift(); s; s = queue.shift()) {
           // Two who replace the same lost user or device may meet; that is the test's own doing.
-          await town.run(s).catch((error: { code?: string }) => assert.match(error.code ?? String(error), /^23/))
+          await town
+            .run(s)
+            .catch((error: Error & { code?: string }) => assert.match(error.code ?? error.message, /^23/))
         }
       }
       await Promise.all(Array.from({ length: 8 }, work))

@@ -62,12 +62,16 @@ export function startUpkeep(deps: Deps): { stop(): Promise<void> } {
     }
   }
   let timer: NodeJS.Timeout | undefined
-  const next = (): void => {
+  const plan = (): void => {
     if (stopped) return
-    timer = setTimeout(() => void (running = step().then(next)), TURN_MS)
+    timer = setTimeout(() => void (running = round()), TURN_MS)
     timer.unref()
   }
-  next()
+  const round = async (): Promise<void> => {
+    await step()
+    plan()
+  }
+  plan()
   return {
     async stop() {
       stopped = true

@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import type { onRequestAsyncHookHandler } from 'fastify'
 import { generateKeyPair } from '@prime-vpn/wireguard'
 import { permissionsOf } from '../../accounts/index.ts'
 import type { Principal } from '../../auth/index.ts'
@@ -19,9 +20,9 @@ export class FakeNode {
   mode: 'live' | 'dead' | 'broken' = 'live'
   readonly woken: string[] = []
   readonly asked: { slot: number; version: number }[] = []
-  readonly #db: Sql
+  private readonly db: Sql
   constructor(db: Sql) {
-    this.#db = db
+    this.db = db
   }
   async live(_server: string, slot: number, version: number, timeoutMs: number) {
     this.asked.push({ slot, version })
@@ -32,7 +33,7 @@ export class FakeNode {
   }
   async gone(server: string, slot: number, version: number) {
     if (this.mode !== 'live') return 'timeout' as const
-    await this.#db`select confirm_cleared(${server}, ${[slot]}::int[], ${[version]}::bigint[])`
+    await this.db`select confirm_cleared(${server}, ${[slot]}::int[], ${[version]}::bigint[])`
     return { final: null }
   }
   wake(server: string): void {
@@ -116,15 +117,20 @@ export async function house(scope: Scope, settings: Partial<TunnelSettings> = {}
     settings: { ...SETTINGS, ...settings },
     clientAddress: (req) => String(req.headers['x-from'] ?? '198.51.100.7'),
   }
+  const authenticate: onRequestAsyncHookHandler = async (req) => {
+    const { 'x-user': user, 'x-role': role, 'x-unverified': unverified } = req.headers
+    if (typeof user !== 'string') return
+    req.principal = await principal(sql, user, {
+      role: role as Principal['role'],
+      unverified: unverified !== undefined,
+    })
+  }
   const app = await createApp({
     config: { ALLOWED_HOSTS: [], CORS_ORIGINS: [], PUBLIC_URL: undefined },
     log,
-    authenticate: async (req) => {
-      const user = req.headers['x-user']
-      const role = (req.headers['x-role'] ?? 'user') as Principal['role']
-      if (typeof user === 'string')
-        req.principal = await principal(sql, user, { role, unverified: req.headers['x-unverified'] !== undefined })
-    },
+    // Fastify awaits it.
+    // oxlint-disable-next-line typescript/no-misused-promises
+    authenticate,
   })
   defer(scope, () => app.close())
   useIdempotency(app, sql, secrets, (req) => String(req.headers['x-user']))
@@ -173,24 +179,23 @@ export async function aUser(sql: Sql, plan: 'free' | 'premium_monthly' = 'free')
   return id
 }
 
-let devices = 0
+const count = { devices: 0, servers: 0 }
 /** A device of the user. @param key null for none */
 export async function aDevice(sql: Sql, user: string, key: string | null = publicKey()): Promise<string> {
   const id = randomUUID()
   if (key !== null) await sql`insert into wireguard_keys (public_key, user_id) values (${key}, ${user})`
   await sql`insert into devices (id, user_id, slot, name, platform, public_key)
-            values (${id}, ${user}, ${devices++ % 30_000}, 'Laptop', 'linux', ${key})`
+            values (${id}, ${user}, ${count.devices++ % 30_000}, 'Laptop', 'linux', ${key})`
   return id
 }
 
-let servers = 0
 /** A server with its leases; takes tunnels once the fleet has looked. */
 export async function aServer(
   sql: Sql,
   { max = 250, tier = 'free', prefix = 22 }: { max?: number; tier?: 'free' | 'premium'; prefix?: number } = {},
 ): Promise<string> {
   const id = randomUUID()
-  const n = ++servers
+  const n = ++count.servers
   const part = prefix >= 22 ? `10.${100 + (n >> 6)}.${(n & 63) * 4}.0/${prefix}` : `10.${n}.0.0/${prefix}`
   await sql`
     insert into vpn_servers (id, hostname, country, country_code, city, location, ip_address, endpoint, public_key, status,
