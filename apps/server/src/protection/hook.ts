@@ -40,10 +40,6 @@ export class HttpHooks {
       }
       const { headers } = await this.#deps.judge.judge(call)
       if (headers) reply.headers(headers)
-    } catch (error) {
-      const told = (error as { headers?: Record<string, string> }).headers
-      if (told) reply.headers(told)
-      throw error
     } finally {
       this.#deps.violations.took(performance.now() - began)
     }

@@ -2,7 +2,7 @@ import { AppError } from '../platform/errors.ts'
 
 /** 429 of a rule. `headers` go with the answer where no reply object is at hand (sockets). */
 export class RateLimited extends AppError {
-  readonly headers: Readonly<Record<string, string>>
+  override readonly headers: Readonly<Record<string, string>>
   constructor(retryAfterS: number, headers: Readonly<Record<string, string>> = {}) {
     super('RATE_LIMITED', 'Too many requests. Try again later.', { retry_after: retryAfterS })
     this.headers = headers

@@ -1,0 +1,117 @@
+import { z } from 'zod'
+import { audit } from '../../platform/audit.ts'
+import { invalidField, NotFound } from '../../platform/errors.ts'
+import { listAnswer, listOf, PageQuery, type App } from '../../platform/http/index.ts'
+import { contains, networkOf, parseNetwork, type Address, type Network } from '../address/address.ts'
+import { listBans, removeBan, writeManual, type Ban } from '../bans/store.ts'
+import type { AdminProtectionDeps } from './deps.ts'
+import { BanView, missing, NetworkParam, NewBan, refused, tags } from './schemas.ts'
+
+const base = '/api/v1/admin/bans'
+
+/** Blocks above these sizes hold so many callers that a ban is a mistake. */
+const WIDEST = { 4: 8, 6: 16 } as const
+
+const banView = ({ network, until, ...ban }: Ban) => ({
+  ...ban,
+  ip: network.replace(/\/(32|128)$/, ''),
+  expires_at: until,
+})
+
+/** @throws 400 for a block that would shut out the caller, a proxy, or nearly everybody */
+function assertBannable(network: Network, caller: Address, proxies: readonly Network[]): void {
+  if (network.length < WIDEST[network.family]) throw invalidField('ip', 'holds too many addresses')
+  const whole = (address: Address): Network => networkOf(address, address.family === 4 ? 32 : 128)
+  if (contains(network, whole(caller))) throw invalidField('ip', 'is your own address')
+  if (proxies.some((proxy) => contains(network, proxy) || contains(proxy, network)))
+    throw invalidField('ip', 'is a trusted proxy')
+}
+
+const networkIn = (text: string): Network => {
+  const network = parseNetwork(text)
+  if (!network) throw new NotFound('The ban')
+  return network
+}
+/** Bans: seen, made and lifted by staff. */
+export function banRoutes(app: App, { protection, db, callerOf }: AdminProtectionDeps): void {
+  const { state } = protection
+  const config = { needs: 'bans:write' }
+
+  app.get(
+    base,
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Bans in force',
+        querystring: PageQuery,
+        response: { 200: listOf(BanView), ...refused },
+      },
+    },
+    async (req) => {
+      const { total, data } = await listBans(db, req.query)
+      return listAnswer(req.url, req.query, total, data.map(banView))
+    },
+  )
+
+  app.post(
+    base,
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Ban an address or a network',
+        body: NewBan,
+        response: { 201: BanView, ...refused },
+      },
+    },
+    async (req, reply) => {
+      const network = networkIn(req.body.ip)
+      assertBannable(network, state.clients.of(req.raw).address, state.config.trustedProxies)
+      const by = callerOf(req).userId
+      const { reason, duration_seconds: seconds } = req.body
+      const ban = await db.begin(async (tx) => {
+        const written = await writeManual(tx, { network, reason, seconds, by })
+        await audit(tx, {
+          actor: by,
+          action: 'ban.added',
+          subject: { type: 'ban', id: written.id },
+          fields: ['ip', 'reason', 'duration_seconds'],
+          requestId: req.id,
+        })
+        return written
+      })
+      await state.bans.spread({ network, leftMs: seconds * 1_000 })
+      return reply.code(201).send(banView(ban))
+    },
+  )
+
+  app.delete(
+    `${base}/:ip`,
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Lift a ban; the `/` of a network is written `%2F`',
+        params: NetworkParam,
+        response: { 204: z.null(), ...missing },
+      },
+    },
+    async (req, reply) => {
+      const network = networkIn(req.params.ip)
+      await db.begin(async (tx) => {
+        const id = await removeBan(tx, network)
+        if (id === undefined) throw new NotFound('The ban')
+        await audit(tx, {
+          actor: callerOf(req).userId,
+          action: 'ban.lifted',
+          subject: { type: 'ban', id },
+          requestId: req.id,
+        })
+      })
+      await state.bans.spread({ network, leftMs: 0 })
+      state.perAddress.forget(state.ids.ofAddress(network).id)
+      return reply.code(204).send(null)
+    },
+  )
+}
