@@ -34,7 +34,10 @@ function takeResult(turn: Turn, op: KernelOp, result: KernelResult): void {
   }
   const slot = turn.state.slots.get(op.slot)
   if (!slot) return
-  if (op.op === 'remove' && result.ok) removed(turn, slot, op.public_key, result)
+  if (op.op === 'remove' && result.ok) {
+    removed(turn, slot, op.public_key, result)
+    placed(turn, op.public_key)
+  }
   if (op.op === 'set' && result.ok) wasSet(turn, slot, op, result)
   if (op.op === 'reset') wasReset(turn, slot, op.peer.public_key, result)
 }

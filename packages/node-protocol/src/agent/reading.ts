@@ -72,7 +72,9 @@ function findStrangers(turn: Turn, dump: ReadonlyMap<string, KernelPeer>): void 
   const { kernel, claims, slots } = turn.state
   kernel.foreign.clear()
   const leaving = new Set<string>()
-  for (const slot of slots.values()) for (const { public_key } of slot.leaving) leaving.add(public_key)
+  for (const slot of slots.values()) {
+    for (const { public_key, counting } of slot.leaving) if (!counting.takeover) leaving.add(public_key)
+  }
   for (const [key, peer] of dump) {
     const owner = claims.get(`k:${key}`)
     const strange = owner === undefined ? !leaving.has(key) : slots.get(owner)?.counting?.takeover
@@ -100,13 +102,13 @@ function readCounters(turn: Turn, dump: ReadonlyMap<string, KernelPeer>, readBef
     if (raw && (peer.rx < raw.rx || peer.tx < raw.tx)) restartCounting(turn, slot)
     slot.counting.raw = { rx: peer.rx, tx: peer.tx, handshake_at: peer.handshake_at }
     slot.counting.handshake_at = Math.max(slot.counting.handshake_at, peer.handshake_at)
-    noteHandshake(turn, slot, peer.handshake_at, readBefore)
+    noteHandshake(turn, slot, peer.handshake_at, raw === null ? null : readBefore)
   }
 }
 
 /**
  * Keeps the age of the latest handshake by the monotonic clock, so that a step of the wall clock resets nobody. A
- * handshake first seen now happened after the reading before.
+ * handshake first seen now happened after the reading before, if that one saw the peer.
  */
 function noteHandshake(turn: Turn, slot: Slot, handshakeAt: number, readBefore: number | null): void {
   const { now, state } = turn

@@ -53,6 +53,21 @@ function release(turn: Turn, slot: Slot, peer: Peer, version: number, write: boo
   slot.written = null
   slot.sent = null
   if (write) queueOp(turn, { op: 'remove', slot: slot.slot, version, public_key, allowed_ips })
+  else doubtfulKeys(turn).add(public_key)
+}
+
+/** Keys the kernel may still hold for a slot that gave them up: only a comparison can tell whose they are there. */
+function doubtfulKeys(turn: Turn): Set<string> {
+  if (turn.doubtfulKeys) return turn.doubtfulKeys
+  const keys = new Set<string>()
+  const { slots, unconfirmed, kernel } = turn.state
+  for (const number of unconfirmed) {
+    for (const { public_key } of slots.get(number)?.leaving ?? []) {
+      if (!kernel.busyKeys.has(public_key)) keys.add(public_key)
+    }
+  }
+  turn.doubtfulKeys = keys
+  return keys
 }
 
 function hold(turn: Turn, slot: Slot, peer: Peer, write: boolean): void {
@@ -64,7 +79,7 @@ function hold(turn: Turn, slot: Slot, peer: Peer, write: boolean): void {
     slot.final = null
     slot.counting = beginCounting(turn, peer.public_key, slot.version)
   }
-  if (slot.counting.takeover) state.kernel.compareAt = turn.now.mono
+  if (slot.counting.takeover || doubtfulKeys(turn).has(peer.public_key)) state.kernel.compareAt = turn.now.mono
   else if (write) queueOp(turn, { op: 'set', slot: slot.slot, version: slot.version, peer, fresh })
 }
 

@@ -16,6 +16,7 @@ export function beginTurn(state: AgentState, now: Instant): Turn {
     dirtyConfig: false,
     compact: false,
     newOwed: [],
+    doubtfulKeys: null,
     removals: [],
     writes: [],
     applied: new Map(),

@@ -241,6 +241,8 @@ export interface Turn {
   /** The journal is to be written anew. */
   compact: boolean
   readonly newOwed: Counters[]
+  /** Keys on their way out whose removal is not asked for yet; null until somebody wants to know. */
+  doubtfulKeys: Set<string> | null
   readonly removals: KernelOp[]
   readonly writes: KernelOp[]
   /** Acknowledgements to send, the latest for each slot. */
