@@ -133,28 +133,28 @@ test('after a death between journal and kernel a moved key counts for its new sl
 })
 
 test('after such a death the last counters belong to the slot the kernel had, however often the key moved since', () => {
-  const node = new Bench().welcome().snapshot(10, { 1: 1 })
-  node.flow(1, 100, 100)
+  const node = new Bench().welcome().snapshot(10, { 5: 1 }, { 2: 1 })
+  node.flow(5, 100, 100)
   let atDeath: Bench | undefined
   node.onWrite = () => {
     atDeath ??= node.reborn()
     return failure
   }
   node.changes(10, 11, [
-    { slot: 1, version: 2, peer: null },
-    { slot: 2, version: 1, peer: peerOf(2, 0, 1) },
+    { slot: 5, version: 2, peer: null },
+    { slot: 2, version: 2, peer: peerOf(2, 0, 5) },
   ])
   assert.ok(atDeath)
   atDeath.welcome().changes(10, 12, [
-    { slot: 1, version: 2, peer: null },
-    { slot: 2, version: 2, peer: null },
-    { slot: 3, version: 1, peer: peerOf(3, 0, 1) },
+    { slot: 5, version: 2, peer: null },
+    { slot: 2, version: 3, peer: null },
+    { slot: 3, version: 1, peer: peerOf(3, 0, 5) },
   ])
   assert.deepEqual(atDeath.slots(), [3])
   const finals = atDeath.said('applied').flatMap(({ slots }) => slots.flatMap(({ final }) => final ?? []))
   assert.deepEqual(
     finals.map(({ slot, rx }) => [slot, rx]),
-    [[1, '100']],
+    [[5, '100']],
   )
 })
 
