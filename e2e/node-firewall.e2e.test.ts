@@ -3,6 +3,8 @@ import { after, before, test } from 'node:test'
 import { openDriver, type Driver } from '@prime-vpn/wireguard'
 import { flushFlows } from '../apps/node/src/conntrack.ts'
 import { applyFirewall, dropCounts, removeFirewall } from '../apps/node/src/firewall.ts'
+import { flusherOf } from '../apps/node/src/flusher.ts'
+import { knowing } from '../apps/node/src/held-keys.ts'
 import { newIdentity, publicKeys, type Identity } from '../apps/node/src/identity.ts'
 import { kernelQueue } from '../apps/node/src/kernel-queue.ts'
 import { bringUp, rulesFor } from '../apps/node/src/machine.ts'
@@ -234,8 +236,8 @@ test('with the tunnel process dead nothing from or to the pool passes by another
 async function remove(c: Customer): Promise<{ ok: boolean; last?: { tx: bigint } | null }> {
   return new Promise((resolve) => {
     const queue = kernelQueue({
-      driver,
-      flush: (addresses) => flushFlows(addresses, lab.dir),
+      driver: knowing(driver),
+      flusher: flusherOf((addresses) => flushFlows(addresses, lab.dir)),
       done: (_batch, [result]) => resolve(result ?? { ok: false }),
     })
     queue.push(1, [{ op: 'remove', slot: c.slot, version: 1, public_key: c.publicKey, allowed_ips: addressesOf(c) }])

@@ -169,18 +169,23 @@ export class Lab {
   }
 
   close(): void {
+    quietly(() => sh('ip', 'link', 'delete', this.wg))
     for (const place of this.#places) {
-      for (const name of this.#interfaces)
-        try {
-          place.ip('link', 'delete', name)
-        } catch {
-          // it lives in another place
-        }
+      for (const name of this.#interfaces) quietly(() => place.ip('link', 'delete', name))
       place.close()
       sh('ip', 'netns', 'delete', place.ns)
     }
     this.node.close()
     rmSync(this.dir, { recursive: true, force: true })
+  }
+}
+
+/** For what may be gone already, or lives in another place. */
+function quietly(act: () => void): void {
+  try {
+    act()
+  } catch {
+    // nothing to do
   }
 }
 

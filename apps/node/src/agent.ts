@@ -4,25 +4,27 @@ import {
   type AgentEffect,
   type AgentEvent,
   type AgentState,
+  type KernelPeer,
   type NodeConfig,
 } from '@prime-vpn/node-protocol'
-import type { Driver } from '@prime-vpn/wireguard'
-import { flushFlows } from './conntrack.ts'
+import type { Driver, PeerState } from '@prime-vpn/wireguard'
 import { Failure, oneLine } from './failures.ts'
+import type { Flusher } from './flusher.ts'
 import type { FindingCode } from './findings.ts'
 import type { HealthChecks } from './health.ts'
-import { proveLink } from './identity.ts'
+import { proveLink, publicKeys } from './identity.ts'
 import type { Keeper } from './interface-keeper.ts'
 import type { Journal } from './journal-file.ts'
+import { interfaceNames } from './machine.ts'
+import { knowing, type KnowingDriver } from './held-keys.ts'
 import { kernelQueue } from './kernel-queue.ts'
 import { openLinkSocket, type LinkSocket } from './link-socket.ts'
 import type { Log } from './log.ts'
-import { publicKeys } from './identity.ts'
 import { AGENT_VERSION } from './versions.ts'
 
 const TICK_MS = 1_000
 const HEALTH_MS = 30_000
-const FIREWALL_MS = 5_000
+const GUARD_MS = 5_000
 /** A clock this far from the control plane's, in seconds, is worth a warning. */
 const MAX_SKEW_S = 5
 
@@ -30,7 +32,7 @@ export type AgentDeps = {
   keeper: Keeper
   driver: Driver
   journal: Journal
-  dataDir: string
+  flusher: Flusher
   log: Log
   health: HealthChecks
 }
@@ -41,6 +43,7 @@ export class Agent {
   /** Resolves when the control plane dismissed the node, or `stop` was called. */
   readonly ended: Promise<Exit>
   readonly #deps: AgentDeps
+  readonly #driver: KnowingDriver
   readonly #queue
   readonly #events: AgentEvent[] = []
   readonly #sockets = new Map<number, LinkSocket>()
@@ -48,6 +51,7 @@ export class Agent {
   readonly #findings = new Set<FindingCode>()
   #state: AgentState
   #working = false
+  #guarding = false
   #linked: 'up' | 'connecting' | 'down' = 'down'
   #end: (exit: Exit) => void = () => undefined
 
@@ -66,17 +70,19 @@ export class Agent {
       },
       deps.journal.entries,
     )
+    this.#driver = knowing(deps.driver)
     this.#queue = kernelQueue({
-      driver: deps.driver,
-      flush: (addresses) => flushFlows(addresses, deps.dataDir),
-      done: (batch, results) => this.#take({ type: 'kernel_done', batch, results }),
+      driver: this.#driver,
+      flusher: deps.flusher,
+      done: (batch, results) =>
+        this.#take({ type: 'kernel_done', batch, interface_id: deps.keeper.interfaceId(), results }),
     })
   }
 
   start(): void {
     this.#take({ type: 'start' })
-    this.#every(TICK_MS, () => this.#take({ type: 'tick' }))
-    this.#every(FIREWALL_MS, () => this.#queue.between(() => this.#guardFirewall()))
+    this.#every(TICK_MS, () => this.#tick())
+    this.#every(GUARD_MS, () => this.#guardSoon())
     this.#every(HEALTH_MS, () => void this.#tellHealth())
   }
 
@@ -165,21 +171,15 @@ export class Agent {
   }
 
   async #read(): Promise<void> {
-    const { driver, keeper } = this.#deps
-    const found = await driver.dump().catch(() => null)
-    await this.#attempt('repair', () => keeper.repairIfNeeded(found))
+    const { flusher, keeper } = this.#deps
     try {
-      const interface_id = await driver.identity()
-      const { peers } = found ?? (await driver.dump())
-      const read = peers.map((p) => ({
-        public_key: p.publicKey,
-        preshared_key: p.presharedKey,
-        allowed_ips: p.allowedIps,
-        rx: p.rx,
-        tx: p.tx,
-        handshake_at: p.handshakeAt,
-      }))
-      this.#take({ type: 'kernel_dump', interface_id, peers: read })
+      // A peer that is seen to be gone counts as settled: no flow of it may be left by then.
+      await flusher.retry()
+      const found = await this.#driver.dump().catch(() => null)
+      await keeper.repairIfNeeded(found)
+      const interface_id = await keeper.readInterfaceId()
+      const { peers } = found ?? (await this.#driver.dump())
+      this.#take({ type: 'kernel_dump', interface_id, peers: peers.map(toKernelPeer) })
     } catch (error) {
       this.#take({ type: 'kernel_unreadable', error: messageOf(error) })
     }
@@ -221,10 +221,30 @@ export class Agent {
     })
   }
 
-  async #guardFirewall(): Promise<void> {
-    await this.#attempt('guard_firewall', async () => {
+  #tick(): void {
+    this.#take({ type: 'tick' })
+    const { interface: name } = this.#deps.keeper.identity()
+    void interfaceNames().then((names) => (names?.includes(name) === false ? this.#guardSoon() : undefined))
+  }
+
+  /** One guard waits at a time, however long the queue is. */
+  #guardSoon(): void {
+    if (this.#guarding) return
+    this.#guarding = true
+    this.#queue.between(async () => {
+      await this.#guard()
+      this.#guarding = false
+    })
+  }
+
+  /** Somebody may throw away our rules (a firewall service restarted) or the tunnel's process may die. */
+  async #guard(): Promise<void> {
+    await this.#attempt('guard', async () => {
       if (await this.#deps.keeper.repairFirewall()) this.#deps.log('error', 'firewall_was_gone')
     })
+    if (await this.#driver.exists().catch(() => true)) return
+    this.#deps.log('error', 'interface_was_gone')
+    await this.#read()
   }
 
   async #tellHealth(): Promise<void> {
@@ -255,6 +275,15 @@ export class Agent {
     this.#timers.add(timer)
   }
 }
+
+const toKernelPeer = (p: PeerState): KernelPeer => ({
+  public_key: p.publicKey,
+  preshared_key: p.presharedKey,
+  allowed_ips: p.allowedIps,
+  rx: p.rx,
+  tx: p.tx,
+  handshake_at: p.handshakeAt,
+})
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms).unref())
 

@@ -1,5 +1,5 @@
 import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { CannotRun } from './failures.ts'
 
 export const DEFAULT_DATA_DIR = '/var/lib/prime-node'
@@ -26,7 +26,7 @@ export const FILES = {
  */
 export async function openDataDir(dir: string): Promise<string> {
   try {
-    await mkdir(dir, { recursive: true, mode: 0o700 })
+    await makeDirs(resolve(dir))
     const found = await stat(dir)
     if (found.uid !== process.geteuid?.()) throw new CannotRun(`${dir} belongs to another user`)
     if ((found.mode & 0o077) !== 0) await chmod(dir, 0o700)
@@ -36,6 +36,24 @@ export async function openDataDir(dir: string): Promise<string> {
     throw new CannotRun(`the data directory ${dir} cannot be used (${codeOf(error)})`, error)
   }
 }
+
+/** Node's own recursive mkdir never returns where a file system refuses with ENOENT, as /proc does. */
+async function makeDirs(dir: string): Promise<void> {
+  if (await isThere(dir)) return
+  if (dirname(dir) !== dir) await makeDirs(dirname(dir))
+  await mkdir(dir, { mode: 0o700 }).catch((error: unknown) => {
+    if (codeOf(error) !== 'EEXIST') throw error
+  })
+}
+
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (codeOf(error) === 'ENOENT') return false
+      throw error
+    },
+  )
 
 /** Replaces a file as a whole: after a crash at any moment there is the old text or the new one, never a part. */
 export async function writeWhole(path: string, text: string): Promise<void> {

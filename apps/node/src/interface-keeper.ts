@@ -9,6 +9,10 @@ import { bringUp, type Bringing } from './machine.ts'
 export type Keeper = {
   identity: () => Enrolled
   ipv6: () => boolean
+  /** The life of the interface that writes go to now; changes only when it is made anew. */
+  interfaceId: () => string
+  /** Asks the system for it. @throws {WireguardError} there is no interface */
+  readInterfaceId: () => Promise<string>
   /** Takes a configuration and brings the machine there. @throws {CannotRun} @throws {WireguardError} */
   configure: (config: NodeConfig) => Promise<void>
   /** Brings the machine up again when what is there is not what it should be. */
@@ -26,11 +30,13 @@ export function interfaceKeeper(o: { identity: Enrolled; dataDir: string; driver
   let config: NodeConfig | null = null
   let firewall: Firewall | null = null
   let ipv6 = false
+  let interfaceId = ''
   const { dataDir, driver } = o
 
   const up = async (): Promise<void> => {
     if (!config) return
     ;({ firewall, ipv6 } = await bringUp({ identity, config, dataDir, driver }))
+    interfaceId = await driver.identity()
     if (identity.former_key === null) return
     identity = { ...identity, former_key: null }
     await saveIdentity(dataDir, identity)
@@ -38,6 +44,8 @@ export function interfaceKeeper(o: { identity: Enrolled; dataDir: string; driver
   return {
     identity: () => identity,
     ipv6: () => ipv6,
+    interfaceId: () => interfaceId,
+    readInterfaceId: async () => (interfaceId = await driver.identity()),
     configure: async (wanted) => {
       config = wanted
       await up()

@@ -66,6 +66,18 @@ export function lastConfig(dir: string): NodeConfig | null {
   return entries.reduce<NodeConfig | null>((last, entry) => (entry.kind === 'config' ? entry.config : last), null)
 }
 
+/** Addresses of peers whose removal was begun and not confirmed. */
+export function leavingAddresses(entries: readonly JournalEntry[]): string[] {
+  const bySlot = new Map<number, string[]>()
+  for (const entry of entries)
+    if (entry.kind === 'slot')
+      bySlot.set(
+        entry.slot,
+        entry.leaving.flatMap(({ allowed_ips }) => allowed_ips),
+      )
+  return [...bySlot.values()].flat()
+}
+
 const lines = (entries: readonly JournalEntry[]): string =>
   entries.map((entry) => `${JSON.stringify(entry)}\n`).join('')
 

@@ -1,12 +1,12 @@
 import type { KernelOp, KernelResult } from '@prime-vpn/node-protocol'
-import { WireguardError, type Driver, type PeerOp, type PeerState } from '@prime-vpn/wireguard'
+import { WireguardError, type PeerOp, type PeerState } from '@prime-vpn/wireguard'
 import { CannotRun, oneLine } from './failures.ts'
-import { oneAtATime, type Flusher } from './flusher.ts'
+import type { Flusher } from './flusher.ts'
+import type { KnowingDriver } from './held-keys.ts'
 
 export type KernelQueueDeps = {
-  driver: Pick<Driver, 'apply' | 'dump' | 'exists'>
-  /** Forgets the tracked flows of these addresses; calls never overlap. */
-  flush: (addresses: readonly string[]) => Promise<void>
+  driver: KnowingDriver
+  flusher: Flusher
   /** Hears the outcome of each batch once, with one result for each operation in its order. */
   done: (batch: number, results: KernelResult[]) => void
 }
@@ -31,7 +31,6 @@ type Item = { jobs: Job[] } | { task: () => Promise<void> }
  */
 export function kernelQueue(deps: KernelQueueDeps): KernelQueue {
   const waiting: Item[] = []
-  const flusher = oneAtATime(deps.flush)
   const open = new Set<Promise<void>>()
   let running: Promise<void> | null = null
 
@@ -46,7 +45,7 @@ export function kernelQueue(deps: KernelQueueDeps): KernelQueue {
         const until = waiting.findIndex((item) => 'task' in item)
         const items = waiting.splice(0, until === -1 ? waiting.length : until)
         for (const wave of waves(items.flatMap((item) => ('jobs' in item ? item.jobs : []))))
-          await runWave(deps.driver, flusher, wave, (late) => track(open, late))
+          await runWave(deps.driver, deps.flusher, wave, (late) => track(open, late))
       }
     }
   }
@@ -109,40 +108,41 @@ export function* waves(jobs: readonly Job[]): Generator<Job[]> {
   if (wave.length > 0) yield wave
 }
 
+/** Writes that must know what the kernel counted for a peer before it goes: all but additions and changes in place. */
+const endsACount = (driver: KnowingDriver, op: KernelOp): boolean =>
+  op.op !== 'set' || (op.fresh && driver.mayHold(op.peer.public_key))
+
 async function runWave(
-  driver: KernelQueueDeps['driver'],
+  driver: KnowingDriver,
   flusher: Flusher,
   wave: readonly Job[],
   later: (work: Promise<void>) => void,
 ): Promise<void> {
-  const sets = wave.filter(({ op }) => op.op === 'set')
-  const gone = wave.filter(({ op }) => leaves(op))
-  const resets = wave.filter(({ op }) => op.op === 'reset')
+  const ending = wave.filter(({ op }) => endsACount(driver, op))
+  const sets = wave.filter((job) => !ending.includes(job))
+  const gone = ending.filter(({ op }) => leaves(op))
   // An address is given again only when the flows of its former holder are forgotten.
-  await flusher.of(sets.flatMap(({ op }) => addressesOf(op)))
-  const mutes = gone.map(({ op }): PeerOp => ({ op: 'mute', publicKey: keyOf(op) }))
-  const muted = await write(driver, [
+  await flusher.of(wave.flatMap(({ op }) => (leaves(op) ? [] : addressesOf(op))))
+  const failed = await write(driver, [
     ...sets.map((job) => ({ job, ops: toDriver(job.op) })),
-    ...gone.map((job, i) => ({ job, ops: mutes.slice(i, i + 1) })),
+    ...gone.map((job): Write => ({ job, ops: [{ op: 'mute', publicKey: keyOf(job.op) }] })),
   ])
-  for (const job of sets) finish(job, muted.get(job) ?? { ok: true })
-  if (gone.length + resets.length === 0) return
+  for (const job of sets) finish(job, failed.get(job) ?? { ok: true, last: null })
+  if (ending.length === 0) return
 
-  const ending = [...gone, ...resets]
   const counters = await read(driver)
   // Without their last counters nobody is removed: those who go are mute, and asked for again.
   if (!(counters instanceof Map)) return ending.forEach((job) => finish(job, counters))
-  const removed = await write(
+  const notRemoved = await write(
     driver,
     ending.map((job) => ({ job, ops: toDriver(job.op) })),
   )
-  const resultOf = (job: Job): KernelResult => {
-    const failed = removed.get(job) ?? muted.get(job)
-    return failed ?? { ok: true, last: lastOf(counters.get(keyOf(job.op))) }
-  }
-  for (const job of resets) finish(job, resultOf(job))
+  const resultOf = (job: Job): KernelResult =>
+    notRemoved.get(job) ?? failed.get(job) ?? { ok: true, last: lastOf(counters.get(keyOf(job.op))) }
+  for (const job of ending) if (!leaves(job.op)) finish(job, resultOf(job))
+  const flushed = flusher.flush(gone.flatMap(({ op }) => addressesOf(op)))
   later(
-    flusher.flush(gone.flatMap(({ op }) => addressesOf(op))).then(
+    flushed.then(
       () => gone.forEach((job) => finish(job, resultOf(job))),
       (error: unknown) => gone.forEach((job) => finish(job, failure(error))),
     ),
@@ -153,13 +153,13 @@ function toDriver(op: KernelOp): PeerOp[] {
   if (!('peer' in op)) return [{ op: 'remove', publicKey: op.public_key }]
   const { public_key: publicKey, preshared_key: presharedKey, allowed_ips } = op.peer
   const set: PeerOp = { op: 'set', peer: { publicKey, presharedKey, allowedIps: [...allowed_ips] } }
-  return op.op === 'reset' ? [{ op: 'remove', publicKey }, set] : [set]
+  return op.op === 'reset' || op.fresh ? [{ op: 'remove', publicKey }, set] : [set]
 }
 
 type Write = { job: Job; ops: PeerOp[] }
 
 /** Writes all at once; when that fails, one by one, so that a bad one does not take the others with it. */
-async function write(driver: KernelQueueDeps['driver'], writes: readonly Write[]): Promise<Map<Job, KernelResult>> {
+async function write(driver: KnowingDriver, writes: readonly Write[]): Promise<Map<Job, KernelResult>> {
   const failed = new Map<Job, KernelResult>()
   const all = writes.flatMap(({ ops }) => ops)
   if (all.length === 0) return failed
@@ -178,7 +178,7 @@ async function write(driver: KernelQueueDeps['driver'], writes: readonly Write[]
 }
 
 /** The counters of all peers by key, or why they cannot be read: then nothing may be removed for good. */
-async function read(driver: KernelQueueDeps['driver']): Promise<Map<string, PeerState> | KernelResult> {
+async function read(driver: KnowingDriver): Promise<Map<string, PeerState> | KernelResult> {
   try {
     return new Map((await driver.dump()).peers.map((peer) => [peer.publicKey, peer]))
   } catch (error) {

@@ -96,3 +96,9 @@ export async function readFormer(dataDir: string): Promise<Former> {
 }
 
 const bootId = async (): Promise<string> => (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+
+/** The interfaces of this machine, told by one small file; null when it cannot be read. */
+export async function interfaceNames(): Promise<string[] | null> {
+  const text = await readFile('/proc/self/net/dev', 'utf8').catch(() => null)
+  return text === null ? null : [...text.matchAll(/^\s*([^\s:]+):/gm)].map(([, name = '']) => name)
+}

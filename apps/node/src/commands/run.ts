@@ -1,13 +1,15 @@
 import { openDriver, WireguardError } from '@prime-vpn/wireguard'
 import { Agent, type Exit } from '../agent.ts'
 import { missingTools } from '../checks.ts'
+import { flushFlows } from '../conntrack.ts'
 import { openDataDir } from '../data-dir.ts'
 import { CannotRun, Refused, UsageError } from '../failures.ts'
 import { describe } from '../findings.ts'
+import { flusherOf } from '../flusher.ts'
 import { healthChecks } from '../health.ts'
 import { loadIdentity, publicKeys, type Enrolled } from '../identity.ts'
 import { interfaceKeeper } from '../interface-keeper.ts'
-import { lastConfig, openJournal } from '../journal-file.ts'
+import { lastConfig, leavingAddresses, openJournal } from '../journal-file.ts'
 import { takeLock } from '../lock.ts'
 import type { Log } from '../log.ts'
 import { serveStatus, type Status } from '../status-socket.ts'
@@ -42,7 +44,10 @@ async function serve(dir: string, identity: Enrolled, log: Log, stopped: AbortSi
   if (config) await keeper.configure(config).catch(asFailure)
   const journal = openJournal(dir)
   const health = await healthChecks({ interface: identity.interface, backend: driver.backend, ipv6: keeper.ipv6 })
-  const agent = new Agent({ keeper, driver, journal, dataDir: dir, log, health })
+  const flusher = flusherOf((addresses) => flushFlows(addresses, dir))
+  // Whoever was on the way out when the process died may be gone already, with flows that nobody forgot.
+  await flusher.flush(leavingAddresses(journal.entries))
+  const agent = new Agent({ keeper, driver, journal, flusher, log, health })
   const started = new Date().toISOString()
   const server = await serveStatus(dir, () => statusOf(agent, keeper.identity(), driver.backend, started)).catch(
     () => null,
