@@ -101,7 +101,7 @@ async function clear(owner: Sql): Promise<void> {
 }
 
 async function bench(): Promise<void> {
-  const worker = new Worker(new URL(import.meta.url))
+  const worker = new Worker(new URL(import.meta.url)).setMaxListeners(0)
   await withDurableDatabase(async ({ sql, owner }) => {
     await aFleet(owner)
     const users = await someUsers(owner)

@@ -63,7 +63,9 @@ export function announceConnected({ kv, live, log }: TunnelDeps, userId: string,
   }
   const event = { user_id: userId, server_id: claim.server, slot: claim.slot, version: claim.version }
   const events: TunnelEvent[] = [
-    { ...event, connection_id: claim.connection, status: 'connected', reason: null },
+    ...(claim.outcome === 'connected' || claim.revived
+      ? [{ ...event, connection_id: claim.connection, status: 'connected' as const, reason: null }]
+      : []),
     ...claim.replaced.map((id) => ({ ...event, connection_id: id, status: 'moved' as const, reason: 'replaced' })),
   ]
   if (claim.replaced.length > 0) live.watch([key])
