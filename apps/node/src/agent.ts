@@ -20,6 +20,7 @@ import { knowing, type KnowingDriver } from './held-keys.ts'
 import { kernelQueue } from './kernel-queue.ts'
 import { openLinkSocket, type LinkSocket } from './link-socket.ts'
 import type { Log } from './log.ts'
+import { watchRules } from './rules-watch.ts'
 import { AGENT_VERSION } from './versions.ts'
 
 const TICK_MS = 1_000
@@ -52,6 +53,7 @@ export class Agent {
   #state: AgentState
   #working = false
   #guarding = false
+  #unwatch: () => void = () => undefined
   #linked: 'up' | 'connecting' | 'down' = 'down'
   #end: (exit: Exit) => void = () => undefined
 
@@ -83,6 +85,7 @@ export class Agent {
     this.#take({ type: 'start' })
     this.#every(TICK_MS, () => this.#tick())
     this.#every(GUARD_MS, () => this.#guardSoon())
+    this.#unwatch = watchRules(this.#deps.keeper.identity().interface, () => this.#guardSoon())
     this.#every(HEALTH_MS, () => void this.#tellHealth())
   }
 
@@ -90,6 +93,7 @@ export class Agent {
   async stop(exit: Exit): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer)
     this.#timers.clear()
+    this.#unwatch()
     for (const socket of this.#sockets.values()) socket.close(1001, 'stopping')
     await Promise.race([this.#queue.idle(), pause(3_000)])
     this.#deps.journal.close()
@@ -232,8 +236,8 @@ export class Agent {
     if (this.#guarding) return
     this.#guarding = true
     this.#queue.between(async () => {
+      this.#guarding = false // what happens from here on needs another look
       await this.#guard()
-      this.#guarding = false
     })
   }
 
