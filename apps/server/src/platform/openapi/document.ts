@@ -3,6 +3,8 @@ import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fast
 import { API_VERSION, ErrorBody, type App } from '../http/index.ts'
 import { tidy } from '../http/tidy.ts'
 
+type Json = { [key: string]: unknown }
+
 const DESCRIPTION = `The back end of a VPN service: accounts, servers, tunnels, live counters.
 
 Every path below also answers without the prefix \`/api/v1\`. Errors all have the shape \`Error\`. Times are RFC 3339 UTC,
@@ -24,6 +26,29 @@ function withErrors(response: unknown, isPublic: boolean): Record<string, unknow
   return { ...shared, ...(response as Record<string, unknown> | undefined) }
 }
 
+/** How the document's readers list the groups; others follow by name. */
+const GROUPS = [
+  'Auth',
+  'Users',
+  'Devices',
+  'Servers',
+  'Connections',
+  'Analytics',
+  'Subscriptions',
+  'Payments',
+  'Billing',
+  'Nodes',
+]
+
+const titled = (tag: string): string => `${tag.slice(0, 1).toUpperCase()}${tag.slice(1)}`
+
+function groupsOf(paths: Json): { name: string }[] {
+  const operations = Object.values(paths).flatMap((path) => Object.values(path as Record<string, { tags?: string[] }>))
+  const names = [...new Set(operations.flatMap((operation) => operation.tags ?? []))]
+  const place = (name: string): number => (GROUPS.includes(name) ? GROUPS.indexOf(name) : GROUPS.length)
+  return names.toSorted((a, b) => place(a) - place(b) || a.localeCompare(b)).map((name) => ({ name }))
+}
+
 /** Collects the routes into an OpenAPI 3.1 document. Register before any route. */
 export async function useOpenapi(app: App, appName: string): Promise<void> {
   await app.register(swagger, {
@@ -43,9 +68,10 @@ export async function useOpenapi(app: App, appName: string): Promise<void> {
       const needs = route.config?.needs
       if (!schema || schema.hide || !route.url.startsWith('/api/v1/'))
         return transform({ ...document, schema: { ...schema, hide: true } } as never)
-      const { response, querystring, ...rest } = schema as Record<string, unknown>
+      const { response, querystring, tags, ...rest } = schema as Record<string, unknown> & { tags?: string[] }
       const shown = {
         ...rest,
+        tags: (tags ?? []).map(titled),
         ...(emptyObject(querystring) ? {} : { querystring }),
         ...describeAccess(needs),
         response: withErrors(response, needs === 'public'),
@@ -60,8 +86,6 @@ export async function useOpenapi(app: App, appName: string): Promise<void> {
 const emptyObject = (schema: unknown): boolean =>
   Object.keys((schema as { shape?: object } | undefined)?.shape ?? {}).length === 0
 
-type Json = { [key: string]: unknown }
-
 /** The document with keys in a stable order, so that a diff shows what changed and nothing else. */
 export function openapiDocument(app: App): Json {
   const document = app.swagger() as unknown as Json & { components: { schemas?: Json }; paths: Json }
@@ -73,6 +97,7 @@ export function openapiDocument(app: App): Json {
     Object.fromEntries(names.toSorted().map((name) => [name, from[name]]))
   return {
     ...document,
+    tags: groupsOf(document.paths),
     paths: sorted(document.paths),
     components: { ...document.components, schemas: sorted(schemas, used) },
   }
