@@ -21,9 +21,11 @@ export type Pressure = {
 export const THRESHOLDS = { loopDelayMs: [120, 50], databaseMs: [250, 80] } as const
 
 const SAMPLES_TO_SHRINK = 2
+/** Pressure that falls so fast from one look to the next is a queue draining: the last step works, another is not due. */
+const FALLING = 0.95
 const SAMPLES_TO_RECOVER = 10
-/** After a recovery that did not last the next one waits twice as long, up to this many samples. */
-const MAX_SAMPLES_TO_RECOVER = 160
+/** After a recovery that did not last the next try of the same step waits twice as long, up to this many samples. */
+const MAX_SAMPLES_TO_RECOVER = 640
 /** A recovery that lasts so many samples was right. */
 const LASTED = 60
 
@@ -32,7 +34,9 @@ export class Adaptive {
   #step = 0
   #high = 0
   #low = 0
-  #patience = SAMPLES_TO_RECOVER
+  #severity = 0
+  /** Calm samples asked for before each step is entered from the one above. */
+  readonly #patience = STEPS.map(() => SAMPLES_TO_RECOVER)
   #sinceRecovery = Infinity
   readonly enabled: boolean
 
@@ -51,20 +55,23 @@ export class Adaptive {
   /** Hears one look. @returns true when the step changed */
   observe({ loopDelayMs, databaseMs }: Pressure): boolean {
     if (!this.enabled) return false
-    const over = loopDelayMs > THRESHOLDS.loopDelayMs[0] || (databaseMs ?? 0) > THRESHOLDS.databaseMs[0]
+    const severity = Math.max(loopDelayMs / THRESHOLDS.loopDelayMs[0], (databaseMs ?? 0) / THRESHOLDS.databaseMs[0])
+    const falling = severity < this.#severity * FALLING
+    this.#severity = severity
     const calm = loopDelayMs < THRESHOLDS.loopDelayMs[1] && (databaseMs ?? 0) < THRESHOLDS.databaseMs[1]
-    this.#high = over ? this.#high + 1 : 0
+    this.#high = severity > 1 && !falling ? this.#high + 1 : 0
     this.#low = calm ? this.#low + 1 : 0
     this.#sinceRecovery++
-    if (this.#sinceRecovery === LASTED) this.#patience = Math.max(SAMPLES_TO_RECOVER, this.#patience / 2)
+    if (this.#sinceRecovery === LASTED) this.#patience[this.#step] = SAMPLES_TO_RECOVER
     if (this.#high >= SAMPLES_TO_SHRINK && this.#step < STEPS.length - 1) return this.#shrink()
-    if (this.#low >= this.#patience && this.#step > 0) return this.#recover()
+    if (this.#step > 0 && this.#low >= (this.#patience[this.#step - 1] ?? SAMPLES_TO_RECOVER)) return this.#recover()
     return false
   }
 
   #shrink(): true {
-    // Recovering had been too early: wait longer before the next try.
-    if (this.#sinceRecovery < LASTED) this.#patience = Math.min(MAX_SAMPLES_TO_RECOVER, this.#patience * 2)
+    // Recovering had been too early: wait longer before this step is tried again.
+    if (this.#sinceRecovery < LASTED)
+      this.#patience[this.#step] = Math.min(MAX_SAMPLES_TO_RECOVER, (this.#patience[this.#step] ?? 0) * 2)
     this.#sinceRecovery = Infinity
     this.#step++
     this.#high = 0

@@ -60,7 +60,16 @@ test('networks: host bits go, mapped blocks are IPv4, bad lengths are refused', 
   assert.equal(written('::ffff:10.0.0.0/104'), '10.0.0.0/8')
   assert.equal(written('0.0.0.0/0'), '0.0.0.0/0')
   assert.equal(written('::/0'), '::/0')
-  for (const bad of ['10.0.0.0/33', '::1/129', '10.0.0.0/-1', '10.0.0.0/', '10.0.0.0/8/8', '/8', '10.0.0.0/a', '::ffff:10.0.0.0/8'])
+  for (const bad of [
+    '10.0.0.0/33',
+    '::1/129',
+    '10.0.0.0/-1',
+    '10.0.0.0/',
+    '10.0.0.0/8/8',
+    '/8',
+    '10.0.0.0/a',
+    '::ffff:10.0.0.0/8',
+  ])
     assert.equal(parseNetwork(bad), null, bad)
 })
 
@@ -74,8 +83,8 @@ test('the map finds the longest block that holds an address, as looking at each 
       const address = parseAddress(ip)
       assert.ok(address)
       const networks = cidrs.flatMap(([host, length]) => {
-        const host_ = parseAddress(host)
-        return host_ ? [networkOf(host_, Math.min(length, host_.family === 4 ? 32 : 128))] : []
+        const inside = parseAddress(host)
+        return inside ? [networkOf(inside, Math.min(length, inside.family === 4 ? 32 : 128))] : []
       })
       const map = new NetworkMap<string>()
       for (const network of networks) map.set(network, networkText(network))
@@ -96,9 +105,14 @@ const trusted = (...cidrs: string[]) => {
     assert.ok(network)
     map.set(network, true)
   }
-  return (address: { family: 4 | 6; words: readonly [number, number, number, number] }) => map.find(address) !== undefined
+  return (address: { family: 4 | 6; words: readonly [number, number, number, number] }) =>
+    map.find(address) !== undefined
 }
-const behind = (peer: string, headers: { xff?: string; fwd?: string }, isTrusted = trusted('10.0.0.0/8', 'fd00::/8')) => {
+const behind = (
+  peer: string,
+  headers: { xff?: string; fwd?: string },
+  isTrusted = trusted('10.0.0.0/8', 'fd00::/8'),
+) => {
   const address = parseAddress(peer)
   assert.ok(address)
   return addressText(clientBehind(address, { xForwardedFor: headers.xff, forwarded: headers.fwd }, isTrusted))
