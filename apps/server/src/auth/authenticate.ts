@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
+import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import { isPermission, permissionsOf } from '../accounts/index.ts'
 import { Forbidden, Unauthenticated } from '../platform/errors.ts'
 import type { App } from '../platform/http/index.ts'
@@ -79,21 +79,13 @@ async function signIn(deps: Deps, req: FastifyRequest, reply: FastifyReply): Pro
 }
 
 /** The hook in front of every route that is not public: 401, then 403. A route that says nothing is closed. */
-export function authenticate(deps: Deps): onRequestHookHandler {
-  async function judge(req: FastifyRequest, reply: FastifyReply): Promise<void> {
+export const authenticate =
+  (deps: Deps): onRequestAsyncHookHandler =>
+  async (req, reply) => {
     const { needs, duringPasswordChange } = req.routeOptions.config
+    if (needs === 'public') return
     assertMay(await signIn(deps, req, reply), needs ?? '', duringPasswordChange)
   }
-  return (req, reply, done) => {
-    if (req.routeOptions.config.needs === 'public') return done()
-    judge(req, reply).then(
-      // oxlint-disable-next-line promise/no-callback-in-promise -- Fastify's hooks take a callback
-      () => done(),
-      // oxlint-disable-next-line promise/no-callback-in-promise -- Fastify's hooks take a callback
-      (error: Error) => done(error),
-    )
-  }
-}
 
 /** Prepares the app for principals; from here on a route that needs an unknown permission does not start. */
 export function usePrincipals(app: App): void {

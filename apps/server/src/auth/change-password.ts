@@ -8,13 +8,14 @@ import {
 } from '../accounts/index.ts'
 import { audit } from '../platform/audit.ts'
 import { Unauthenticated } from '../platform/errors.ts'
+import { failedProof } from './failed-proof.ts'
 import { sendLater } from './mail/job.ts'
 import { clearOneTime } from './one-time.ts'
 import type { Parts } from './parts.ts'
 import type { Principal } from './principal.ts'
 import { clearMustChange, revokeSessions } from './session/store.ts'
 
-const wrong = () => new Unauthenticated('The present password is wrong.')
+const wrong = () => failedProof('password', new Unauthenticated('The present password is wrong.'))
 
 /**
  * Proves once more that the caller knows the account's password.

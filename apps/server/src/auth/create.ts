@@ -1,5 +1,7 @@
-import type { onRequestHookHandler } from 'fastify'
+import type { IncomingMessage } from 'node:http'
+import type { onRequestAsyncHookHandler } from 'fastify'
 import type { AccessEnd } from '../accounts/index.ts'
+import { uncountedAttempts, type Attempts } from '../platform/attempts.ts'
 import { systemClock, type Clock } from '../platform/clock.ts'
 import type { Sql } from '../platform/db/index.ts'
 import type { App } from '../platform/http/index.ts'
@@ -8,8 +10,10 @@ import type { Kv } from '../platform/kv/index.ts'
 import type { Log } from '../platform/log.ts'
 import { sweepOutbox, type Mailer } from '../platform/mail/index.ts'
 import type { Secrets } from '../platform/secrets.ts'
-import { authenticate, authenticateToken, bearerOf, principalFor } from './authenticate.ts'
+import { authenticate, authenticateToken, principalFor } from './authenticate.ts'
 import { ensureFirstAdmin, type FirstAdmin } from './first-admin.ts'
+import { failedProofOf } from './failed-proof.ts'
+import { identify, type Identity } from './identify.ts'
 import { MAIL_JOB, mailJob } from './mail/job.ts'
 import { sweepMailTokens } from './mail/store.ts'
 import type { AuthConfig, Parts, SubscriptionBrief } from './parts.ts'
@@ -22,7 +26,7 @@ import { sessionRoutes } from './routes/sessions.ts'
 import { signInRoutes } from './routes/sign-in.ts'
 import { createRevocations } from './session/revocations.ts'
 import { revokeSessions, sweepSessions } from './session/store.ts'
-import { createAccessTokens, type Claims } from './token/access.ts'
+import { createAccessTokens } from './token/access.ts'
 import { tokenKeys } from './token/keys.ts'
 import type { Revocation } from './types.ts'
 import { confirmPassword } from './change-password.ts'
@@ -41,6 +45,8 @@ export type AuthDeps = {
   /** What ends with an account's access. This room puts its own part in front; rooms above add theirs. */
   ends: AccessEnd[]
   subscriptionOf(userId: string): Promise<SubscriptionBrief>
+  /** Hears of wrong passwords, codes and secrets, whichever route they came by; nobody by default. */
+  attempts?: Pick<Attempts, 'failed'>
 }
 
 /** What other rooms and the composition root get from this room. */
@@ -49,11 +55,11 @@ export type Auth = {
    * `onRequest` hook: routes with `needs: 'public'` pass; others need `Authorization: Bearer`, a live session and the
    * permission. @throws 401 UNAUTHENTICATED / TOKEN_EXPIRED (with `WWW-Authenticate`), 403 FORBIDDEN
    */
-  authenticate: onRequestHookHandler
+  authenticate: onRequestAsyncHookHandler
   /** The same judgement of a bare token, for sockets. @throws 401 UNAUTHENTICATED / TOKEN_EXPIRED */
   authenticateToken(token: string): Promise<Principal>
-  /** Who the header's token names, by its signature alone: for limits, never for rights. @throws 401 */
-  identify(authorization: string | undefined): Promise<Claims | undefined>
+  /** What a request's token proves by its signature alone: for limits, never for rights. Never throws. */
+  identify(req: IncomingMessage): Promise<Identity>
   /** Reads a principal's session again: null once it is revoked or ended, or its user is inactive. */
   refreshPrincipal(principal: Principal): Promise<Principal | null>
   /** Hears of every revocation on every instance, usually within milliseconds. @returns ends the subscription */
@@ -75,6 +81,7 @@ const SWEEP_JOB = 'auth-sweep'
 export async function createAuth(deps: AuthDeps): Promise<Auth> {
   const { db, config, secrets } = deps
   const clock = deps.clock ?? systemClock
+  const attempts = deps.attempts ?? uncountedAttempts
   const keys = tokenKeys(config, secrets)
   const parts: Parts = {
     ...deps,
@@ -92,10 +99,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
   return {
     authenticate: authenticate(parts),
     authenticateToken: (token) => authenticateToken(parts, token),
-    async identify(authorization) {
-      const token = bearerOf(authorization)
-      return token === undefined ? undefined : parts.tokens.verify(token)
-    },
+    identify: (req) => identify(parts.tokens, req),
     async refreshPrincipal({ userId, sessionId, credentialExpiresAt }) {
       const exp = Math.floor(credentialExpiresAt.getTime() / 1000)
       return (await principalFor(db, { sub: userId, sid: sessionId, exp })) ?? null
@@ -107,6 +111,10 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     requestEmailChange: (userId, email, password) => requestEmailChange(parts, userId, email, password),
     ensureFirstAdmin: (startedAt) => ensureFirstAdmin(parts, startedAt),
     routes(app) {
+      app.addHook('onError', async (req, _reply, error) => {
+        const kind = failedProofOf(error)
+        if (kind) attempts.failed(req.raw, kind)
+      })
       signInRoutes(app, parts)
       sessionRoutes(app, parts)
       recoveryRoutes(app, parts)

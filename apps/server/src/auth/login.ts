@@ -1,6 +1,7 @@
 import { credentialsByEmail, isStaff, setPassword, type Credentials } from '../accounts/index.ts'
 import { Unauthenticated } from '../platform/errors.ts'
 import type { Log } from '../platform/log.ts'
+import { failedProof } from './failed-proof.ts'
 import { sendLater } from './mail/job.ts'
 import { oneTimeState } from './one-time.ts'
 import type { Parts, SubscriptionBrief } from './parts.ts'
@@ -26,7 +27,7 @@ export type SignedIn = TokenPair & {
   password_change_required?: true
 }
 
-const wrong = () => new Unauthenticated('The e-mail or the password is wrong.')
+const wrong = () => failedProof('password', new Unauthenticated('The e-mail or the password is wrong.'))
 
 /** Everything that keeps an account with the right password out looks like a wrong password. */
 async function mayEnter(parts: Parts, account: Credentials): Promise<boolean> {

@@ -1,13 +1,14 @@
 import { credentialsByEmail, credentialsById, endAccess, isStaff, setPassword, setVerified } from '../accounts/index.ts'
 import { invalidField } from '../platform/errors.ts'
 import { newId } from '../platform/ids.ts'
+import { failedProof } from './failed-proof.ts'
 import { sendLater } from './mail/job.ts'
 import { deleteMailTokensOf, findMailToken, takeMailToken } from './mail/store.ts'
 import { linkTokenHash } from './mail/tokens.ts'
 import { clearOneTime } from './one-time.ts'
 import type { Parts } from './parts.ts'
 
-const dead = () => invalidField('token', 'is not valid or no longer so: ask for a new mail')
+const dead = () => failedProof('secret', invalidField('token', 'is not valid or no longer so: ask for a new mail'))
 
 /** Has a link mailed to the owner, if there is one; a job is queued either way. */
 export async function forgotPassword(parts: Parts, email: string): Promise<void> {

@@ -4,6 +4,7 @@ import { violatedConstraint, type Tx } from '../platform/db/index.ts'
 import { invalidField, Unavailable, type AppError } from '../platform/errors.ts'
 import { newId } from '../platform/ids.ts'
 import { confirmPassword } from './change-password.ts'
+import { failedProof } from './failed-proof.ts'
 import { sendLater } from './mail/job.ts'
 import { deleteMailTokensOf, takeMailToken, takeWish, tryCode, wishEmail, type MailToken } from './mail/store.ts'
 import { codeMac, linkTokenHash } from './mail/tokens.ts'
@@ -14,7 +15,10 @@ export type Proof = { token: string } | { email: string; code: string }
 const KINDS: ('verify' | 'change_email')[] = ['verify', 'change_email']
 
 const dead = (field: 'token' | 'code'): AppError =>
-  invalidField(field, 'is not valid or no longer so: ask for a new mail')
+  failedProof(
+    field === 'code' ? 'code' : 'secret',
+    invalidField(field, 'is not valid or no longer so: ask for a new mail'),
+  )
 
 /** The hash of the mailed token this proof stands for. A wrong code has counted by then. */
 async function tokenOf(parts: Parts, proof: Proof): Promise<Buffer> {

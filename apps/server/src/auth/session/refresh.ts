@@ -1,5 +1,6 @@
 import { Unauthenticated } from '../../platform/errors.ts'
 import type { Tx } from '../../platform/db/index.ts'
+import { failedProof } from '../failed-proof.ts'
 import type { Parts } from '../parts.ts'
 import { lifetimesOf } from './lifetimes.ts'
 import type { TokenPair } from './open.ts'
@@ -8,7 +9,10 @@ import { lockRefreshToken, revokeSession, rotateRefreshToken, type RefreshRow, t
 
 const PURPOSE = 'refresh-answer'
 
-type Outcome = { pair: TokenPair } | { refused: true; replayed?: { userId: string; sessionId: string } }
+type Outcome =
+  | { pair: TokenPair }
+  /** `ended`: it was ours once, and comes too late; no attempt at anything. */
+  | { refused: 'unknown' | 'ended' | 'replayed'; session?: { userId: string; sessionId: string } }
 
 const refused = () => new Unauthenticated('The refresh token is not valid. Sign in again.')
 
@@ -32,14 +36,15 @@ async function rotate(parts: Parts, tx: Tx, token: string, hash: Buffer, row: Re
 
 async function judge(parts: Parts, tx: Tx, token: string, hash: Buffer, kind: SessionKind): Promise<Outcome> {
   const row = await lockRefreshToken(tx, hash)
-  if (!row?.alive || row.kind !== kind) return { refused: true }
+  if (!row || row.kind !== kind) return { refused: 'unknown' }
+  if (!row.alive) return { refused: 'ended' }
   if (!row.used) return { pair: await rotate(parts, tx, token, hash, row) }
   if (row.may_be_fetched_again && row.answer) {
     const answer = parts.secrets.open(PURPOSE, row.session_id, row.answer, Buffer.from(token))
     return { pair: JSON.parse(answer.toString()) as TokenPair }
   }
   await revokeSession(tx, row.session_id, row.user_id)
-  return { refused: true, replayed: { userId: row.user_id, sessionId: row.session_id } }
+  return { refused: 'replayed', session: { userId: row.user_id, sessionId: row.session_id } }
 }
 
 /**
@@ -50,15 +55,12 @@ async function judge(parts: Parts, tx: Tx, token: string, hash: Buffer, kind: Se
  */
 export async function refreshSession(parts: Parts, token: string, kind: SessionKind = 'token'): Promise<TokenPair> {
   const hash = refreshTokenHash(token)
-  if (!hash) throw refused()
+  if (!hash) throw failedProof('secret', refused())
   const outcome = await parts.db.begin((tx) => judge(parts, tx, token, hash, kind))
   if ('pair' in outcome) return outcome.pair
-  if (outcome.replayed) {
-    parts.log.warn(
-      { user_id: outcome.replayed.userId, session_id: outcome.replayed.sessionId },
-      'refresh token replayed',
-    )
-    await parts.revocations.announce(outcome.replayed)
+  if (outcome.session) {
+    parts.log.warn({ user_id: outcome.session.userId, session_id: outcome.session.sessionId }, 'refresh token replayed')
+    await parts.revocations.announce(outcome.session)
   }
-  throw refused()
+  throw outcome.refused === 'ended' ? refused() : failedProof('secret', refused())
 }

@@ -4,6 +4,7 @@ import { accountRoutes, type AccessEnd, type Role } from '../../accounts/index.t
 import { deviceRoutes, endDevices } from '../../devices/index.ts'
 import { subscriptionOf } from '../../entitlements/index.ts'
 import { meRoutes } from '../../me/index.ts'
+import type { Attempts } from '../../platform/attempts.ts'
 import { parseConfig } from '../../platform/config/index.ts'
 import type { Clock } from '../../platform/clock.ts'
 import { createApp, useIdempotency, type App } from '../../platform/http/index.ts'
@@ -43,6 +44,8 @@ export type HouseOptions = {
   clock?: Clock
   /** Runs the job queue too, so that mails arrive. */
   jobs?: boolean
+  /** Hears of failed attempts. */
+  attempts?: Pick<Attempts, 'failed'>
   /** A second instance of the same installation. */
   beside?: House
 }
@@ -66,6 +69,7 @@ export async function openHouse(scope: Scope, options: HouseOptions = {}): Promi
     publicUrl: PUBLIC_URL,
     mailer,
     ends,
+    ...(options.attempts ? { attempts: options.attempts } : {}),
     ...(options.clock ? { clock: options.clock } : {}),
     async subscriptionOf(userId) {
       const { status, end_date } = await subscriptionOf(db, userId)
