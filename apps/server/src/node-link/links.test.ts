@@ -119,7 +119,7 @@ test('counters are told again until they are stored, and the node forgets them o
   links.watch('test', new Map([[server, [5]]]), 60_000)
   node.kernel.carry(tunnel.key, 7n, 0n)
   await until('the link was closed', () => node.closes.includes(1011))
-  assert.deepEqual(stored, [])
+  assert.equal(stored.length, 0)
   fail = false
   await until('it is told again', () => stored.includes('report 7'))
 })

@@ -24,6 +24,8 @@ export class Audience {
   readonly #listeners = new Map<string, Listener>()
   readonly #db: Sql
   readonly #board: LiveBoard
+  readonly #asked = new Set<string>()
+  #next: Promise<void> | undefined
   #reading: Promise<void> = Promise.resolve()
 
   constructor(db: Sql, board: LiveBoard) {
@@ -43,11 +45,22 @@ export class Audience {
     return this.#listeners.has(userId)
   }
 
-  /** Reads the tunnels of these users, or of all, and tells what changed. One read at a time, so that none is older. */
-  refresh(users?: readonly string[]): Promise<void> {
-    const mine = this.#reading.catch(() => undefined).then(() => this.#read(users ?? [...this.#listeners.keys()]))
-    this.#reading = mine
-    return mine
+  /**
+   * Reads the tunnels of these users, or of all, and tells what changed. One read at a time, so that none is older than
+   * another; those who ask meanwhile share the next.
+   */
+  refresh(users: Iterable<string> = this.#listeners.keys()): Promise<void> {
+    for (const user of users) this.#asked.add(user)
+    this.#next ??= this.#reading
+      .catch(() => undefined)
+      .then(() => {
+        const asked = [...this.#asked]
+        this.#asked.clear()
+        this.#next = undefined
+        return this.#read(asked)
+      })
+    this.#reading = this.#next
+    return this.#next
   }
 
   async #read(users: readonly string[]): Promise<void> {

@@ -56,12 +56,10 @@ export class FakeNode {
   #dial: NodeJS.Timeout | undefined
   #ticks: NodeJS.Timeout | undefined
   #journal = ''
-  readonly #installation: string
 
   constructor(url: string, identity: Identity, installation: string) {
     this.url = url
     this.identity = identity
-    this.#installation = installation
     this.#write(true, firstEntries(installation, NODE_CONFIG_OF_TESTS))
     this.#state = this.#fresh()
   }
