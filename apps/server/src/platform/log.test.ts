@@ -51,6 +51,7 @@ test('nothing a terminal would interpret leaves in a line', () => {
   const evil = 'a\u001b[31mred\r\nINJECTED\u2028\u009b1m%s %o'
   const { text } = logged((log) => log.info({ name: evil }, printable(evil)))
   assert.equal(text.trim().split('\n').length, 1)
+  // oxlint-disable-next-line no-control-regex -- they are what is looked for
   assert.ok(!/[\u0000-\u0009\u000b-\u001f]/.test(text))
   assert.equal(printable('a\u202eb\u2028'), 'a\\u202eb\\u2028')
   assert.equal(printable('x'.repeat(500)).length, 200)

@@ -32,6 +32,7 @@ const redact = {
   censor: '[hidden]',
 }
 
+// oxlint-disable-next-line no-control-regex -- they are what is looked for
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
 /** Text from outside made harmless for a terminal: control, line-separating and direction characters become `\uXXXX`. */

@@ -58,9 +58,16 @@ export class Secrets {
     return this.#derive(this.#file.seal[0], purpose, salt)
   }
 
-  #derive(from: { key: string } | undefined, purpose: string, salt: Uint8Array): Buffer {
+  /** Keys without salt are few and asked for often: each is derived once. */
+  readonly #derived = new Map<string, Buffer>()
+
+  #derive(from: { id: string; key: string } | undefined, purpose: string, salt: Uint8Array): Buffer {
     if (!from) throw new Error('no such seal key')
-    return Buffer.from(hkdfSync('sha256', Buffer.from(from.key, 'base64'), salt, `prime-vpn/${purpose}`, 32))
+    const known = salt.length === 0 ? this.#derived.get(`${from.id} ${purpose}`) : undefined
+    if (known) return known
+    const key = Buffer.from(hkdfSync('sha256', Buffer.from(from.key, 'base64'), salt, `prime-vpn/${purpose}`, 32))
+    if (salt.length === 0) this.#derived.set(`${from.id} ${purpose}`, key)
+    return key
   }
 
   /** HMAC-SHA-256 for look-ups of low-entropy values (e-mail, address) that must not be readable. */

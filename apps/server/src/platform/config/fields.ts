@@ -57,7 +57,7 @@ export const postgresUrl = z
   .string()
   .transform((text) => text.replace(/^postgresql(\+\w+)?:/, 'postgres:'))
   .refine(
-    (text) => /^postgres:\/\//.test(text) && URL.canParse(text),
+    (text) => text.startsWith('postgres://') && URL.canParse(text),
     'must be postgres://user:password@host:5432/database',
   )
 

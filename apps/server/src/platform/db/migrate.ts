@@ -12,7 +12,7 @@ const NAME = /^\d{4}_[a-z0-9_]+\.ts$/
 
 const provider: MigrationProvider = {
   async getMigrations() {
-    const names = (await readdir(folder)).filter((name) => NAME.test(name)).sort()
+    const names = (await readdir(folder)).filter((name) => NAME.test(name)).toSorted()
     const found: Record<string, Migration> = {}
     for (const name of names) {
       const file = (await import(new URL(name, folder).href)) as MigrationFile

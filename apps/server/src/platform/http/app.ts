@@ -56,8 +56,9 @@ function refuseRaw(error: NodeJS.ErrnoException, socket: Socket, https: boolean)
 /** Builds the HTTP side without listening. Order of judgement: api.md, section 1, 'Errors'. */
 export async function createApp({ config, log, protect, authenticate }: HttpOptions): Promise<App> {
   const https = config.PUBLIC_URL?.startsWith('https:') ?? false
+  const loggerInstance: FastifyBaseLogger = log
   const app: App = fastify({
-    loggerInstance: log as FastifyBaseLogger,
+    loggerInstance,
     genReqId: requestId,
     requestIdHeader: false,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),

@@ -20,6 +20,6 @@ export function rememberMethods(app: App): (url: string) => string[] {
   })
   return (url) => {
     const found = router.find('GET', url.split('?')[0] ?? '')
-    return found ? [...(found.store as Set<string>)].sort() : []
+    return found ? [...(found.store as Set<string>)].toSorted() : []
   }
 }

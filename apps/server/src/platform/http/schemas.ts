@@ -56,7 +56,7 @@ export function pageLinks(url: string, { page, per_page }: Page, total: number) 
     const search = new URLSearchParams(query)
     search.set('page', String(n))
     search.set('per_page', String(per_page))
-    return `${path}?${search}`
+    return `${path}?${search.toString()}`
   }
   const pages = Math.max(1, Math.ceil(total / per_page))
   return {

@@ -110,12 +110,13 @@ export class Upgrades {
     await route.handle({ id, raw, params: found.params, query, protocols, log }, (protocol) => {
       if (protocol !== undefined) this.#selected.set(raw, protocol)
       return new Promise((resolve, reject) => {
-        if (socket.destroyed) return void reject(new Error('the client has gone'))
-        server.handleUpgrade(raw, socket, head, (ws) => {
-          // What a hostile client makes ws complain of (too large, no UTF-8) closes the socket; it must not end the process.
-          ws.on('error', () => undefined)
-          resolve(ws)
-        })
+        if (socket.destroyed) reject(new Error('the client has gone'))
+        else
+          server.handleUpgrade(raw, socket, head, (ws) => {
+            // What a hostile client makes ws complain of (too large, no UTF-8) closes the socket; it must not end the process.
+            ws.on('error', () => undefined)
+            resolve(ws)
+          })
       })
     })
   }

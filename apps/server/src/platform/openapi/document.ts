@@ -67,7 +67,7 @@ export async function useOpenapi(app: App, appName: string): Promise<void> {
       const { schema, route } = document
       const needs = route.config?.needs
       if (!schema || schema.hide || !route.url.startsWith('/api/v1/'))
-        return transform({ ...document, schema: { ...schema, hide: true } } as never)
+        return transform({ ...document, schema: { ...schema, hide: true } })
       const { response, querystring, tags, ...rest } = schema as Record<string, unknown> & { tags?: string[] }
       const shown = {
         ...rest,
@@ -76,7 +76,7 @@ export async function useOpenapi(app: App, appName: string): Promise<void> {
         ...describeAccess(needs),
         response: withErrors(response, needs === 'public'),
       }
-      return transform({ ...document, schema: shown } as never)
+      return transform({ ...document, schema: shown })
     },
     transformObject: (document) => transformObject(document),
   })
