@@ -1,0 +1,186 @@
+import type { Store } from './store.ts'
+import type { Charge, Invoice, InvoiceLine, InvoicePayment, PaymentIntent, Price, Subscription } from './types.ts'
+import { secretOf, type World } from './world.ts'
+
+export type Line = { amount: number; start: number; end: number; description: string; price: Price }
+
+const line = (store: Store, currency: string, { amount, start, end, description, price }: Line): InvoiceLine => ({
+  id: `il_${store.nextNumber()}`,
+  object: 'line_item',
+  amount,
+  currency,
+  description,
+  period: { start, end },
+  pricing: {
+    type: 'price_details',
+    price_details: { price: price.id, product: price.product },
+    unit_amount_decimal: String(price.unit_amount),
+  },
+})
+
+/** What a coupon takes off. A `once` coupon is used up by the first invoice with an amount. */
+function discounted(store: Store, subscription: Subscription, amount: number): number {
+  const discount = store.state.discounts[subscription.id]
+  if (!discount || discount.used || amount <= 0) return amount
+  const coupon = store.get('coupon', discount.coupon)
+  if (coupon.duration === 'once') discount.used = true
+  const off = coupon.percent_off !== null ? Math.round((amount * coupon.percent_off) / 100) : (coupon.amount_off ?? 0)
+  return Math.max(0, amount - off)
+}
+
+/** A draft for a subscription. Credits below zero are lost to the customer's balance, which this stand-in does not keep. */
+export function draftInvoice(
+  { store, emit }: World,
+  subscription: Subscription,
+  reason: Invoice['billing_reason'],
+  lines: Line[],
+): Invoice {
+  const id = store.newId('invoice')
+  const total = Math.max(
+    0,
+    discounted(
+      store,
+      subscription,
+      lines.reduce((sum, { amount }) => sum + amount, 0),
+    ),
+  )
+  const invoice = store.add<Invoice>({
+    id,
+    object: 'invoice',
+    created: store.now,
+    livemode: false,
+    customer: subscription.customer,
+    number: null,
+    status: 'draft',
+    billing_reason: reason,
+    currency: subscription.currency,
+    total,
+    amount_due: total,
+    amount_paid: 0,
+    amount_remaining: total,
+    attempt_count: 0,
+    auto_advance: true,
+    next_payment_attempt: null,
+    period_start: store.now,
+    period_end: store.now,
+    hosted_invoice_url: null,
+    invoice_pdf: null,
+    parent: {
+      type: 'subscription_details',
+      subscription_details: { subscription: subscription.id, metadata: subscription.metadata },
+    },
+    lines: {
+      object: 'list',
+      data: lines.map((item) => line(store, subscription.currency, item)),
+      has_more: false,
+      url: `/v1/invoices/${id}/lines`,
+    },
+    status_transitions: { finalized_at: null, paid_at: null, voided_at: null },
+    metadata: {},
+  })
+  subscription.latest_invoice = id
+  emit('invoice.created', invoice)
+  return invoice
+}
+
+/** Numbers the invoice and opens its payment; one without an amount is paid at once. */
+export function finalize({ store, emit, base }: World, invoice: Invoice): void {
+  invoice.status = 'open'
+  invoice.number = `STANDIN-${String(store.nextNumber()).padStart(6, '0')}`
+  invoice.status_transitions.finalized_at = store.now
+  invoice.hosted_invoice_url = `${base()}/i/${invoice.id}`
+  invoice.invoice_pdf = `${base()}/i/${invoice.id}/pdf`
+  emit('invoice.finalized', invoice)
+  if (invoice.total === 0) {
+    invoice.status = 'paid'
+    invoice.status_transitions.paid_at = store.now
+    emit('invoice.paid', invoice)
+    emit('invoice.payment_succeeded', invoice)
+    return
+  }
+  const id = store.newId('payment_intent')
+  const intent = store.add<PaymentIntent>({
+    id,
+    object: 'payment_intent',
+    created: store.now,
+    livemode: false,
+    amount: invoice.total,
+    amount_received: 0,
+    currency: invoice.currency,
+    customer: invoice.customer,
+    client_secret: secretOf(id),
+    status: 'requires_payment_method',
+    payment_method: null,
+    latest_charge: null,
+    last_payment_error: null,
+    next_action: null,
+    metadata: {},
+  })
+  store.add<InvoicePayment>({
+    id: store.newId('invoice_payment'),
+    object: 'invoice_payment',
+    created: store.now,
+    livemode: false,
+    invoice: invoice.id,
+    amount_requested: invoice.total,
+    amount_paid: null,
+    currency: invoice.currency,
+    is_default: true,
+    status: 'open',
+    payment: { type: 'payment_intent', payment_intent: id },
+  })
+  emit('payment_intent.created', intent)
+}
+
+export const paymentOf = (store: Store, invoice: Invoice): InvoicePayment | undefined =>
+  store.all('invoice_payment', (payment) => payment.invoice === invoice.id)[0]
+
+export function intentOf(store: Store, invoice: Invoice): PaymentIntent | undefined {
+  const payment = paymentOf(store, invoice)
+  return payment && store.get('payment_intent', payment.payment.payment_intent)
+}
+
+export function invoiceOf(store: Store, intent: PaymentIntent): Invoice | undefined {
+  const payment = store.all('invoice_payment', ({ payment: { payment_intent } }) => payment_intent === intent.id)[0]
+  return payment && store.get('invoice', payment.invoice)
+}
+
+/** A charge of the intent's amount, good or failed. */
+export function chargeFor({ store, emit }: World, intent: PaymentIntent, method: string, good: boolean): Charge {
+  const charge = store.add<Charge>({
+    id: store.newId('charge'),
+    object: 'charge',
+    created: store.now,
+    livemode: false,
+    amount: intent.amount,
+    amount_captured: good ? intent.amount : 0,
+    amount_refunded: 0,
+    currency: intent.currency,
+    customer: intent.customer,
+    payment_intent: intent.id,
+    payment_method: method,
+    paid: good,
+    captured: good,
+    refunded: false,
+    disputed: false,
+    status: good ? 'succeeded' : 'failed',
+    failure_code: good ? null : 'card_declined',
+    metadata: {},
+  })
+  intent.latest_charge = charge.id
+  emit(good ? 'charge.succeeded' : 'charge.failed', charge)
+  return charge
+}
+
+/** Nobody can pay it any more. */
+export function voidInvoice({ store, emit }: World, invoice: Invoice): void {
+  if (invoice.status !== 'open' && invoice.status !== 'draft') return
+  invoice.status = 'void'
+  invoice.status_transitions.voided_at = store.now
+  invoice.next_payment_attempt = null
+  const intent = intentOf(store, invoice)
+  if (intent && intent.status !== 'succeeded') intent.status = 'canceled'
+  const payment = paymentOf(store, invoice)
+  if (payment) payment.status = 'canceled'
+  emit('invoice.voided', invoice)
+}

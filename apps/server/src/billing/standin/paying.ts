@@ -1,0 +1,109 @@
+import { invoiceOf, intentOf, paymentOf, chargeFor } from './invoices.ts'
+import { DAY } from './period.ts'
+import type { Invoice, PaymentIntent, Subscription } from './types.ts'
+import type { World } from './world.ts'
+
+/** Days after the invoice on which a failed renewal is tried again; after the last the subscription ends. */
+export const RETRY_AFTER_DAYS = [3, 5, 7]
+
+export type Outcome = 'paid' | 'declined' | 'asks'
+
+const subscriptionOf = ({ store }: World, invoice: Invoice): Subscription =>
+  store.get('subscription', invoice.parent.subscription_details.subscription)
+
+function settle(world: World, invoice: Invoice, intent: PaymentIntent): void {
+  const { store, emit } = world
+  intent.status = 'succeeded'
+  intent.amount_received = intent.amount
+  intent.last_payment_error = null
+  intent.next_action = null
+  const payment = paymentOf(store, invoice)
+  if (payment) {
+    payment.status = 'paid'
+    payment.amount_paid = intent.amount
+  }
+  invoice.status = 'paid'
+  invoice.amount_paid = invoice.total
+  invoice.amount_remaining = 0
+  invoice.next_payment_attempt = null
+  invoice.status_transitions.paid_at = store.now
+  emit('payment_intent.succeeded', intent)
+  emit('invoice.paid', invoice)
+  emit('invoice.payment_succeeded', invoice)
+  const subscription = subscriptionOf(world, invoice)
+  const before = subscription.status
+  const owes = store.all(
+    'invoice',
+    (other) => other.status === 'open' && other.parent.subscription_details.subscription === subscription.id,
+  )
+  if (['incomplete', 'past_due', 'unpaid'].includes(before) && owes.length === 0) {
+    subscription.status = 'active'
+    emit('customer.subscription.updated', subscription, { status: before })
+  }
+}
+
+function fail(world: World, invoice: Invoice, intent: PaymentIntent): void {
+  const { store, emit } = world
+  intent.status = 'requires_payment_method'
+  intent.last_payment_error = { type: 'card_error', code: 'card_declined', message: 'Your card was declined.' }
+  const next = RETRY_AFTER_DAYS.map((days) => invoice.created + days * DAY).find((at) => at > store.now)
+  invoice.next_payment_attempt = invoice.billing_reason === 'subscription_cycle' ? (next ?? null) : null
+  emit('payment_intent.payment_failed', intent)
+  emit('invoice.payment_failed', invoice)
+  pastDue(world, invoice)
+}
+
+function pastDue(world: World, invoice: Invoice): void {
+  const subscription = subscriptionOf(world, invoice)
+  if (subscription.status !== 'active' && subscription.status !== 'trialing') return
+  const before = subscription.status
+  subscription.status = 'past_due'
+  world.emit('customer.subscription.updated', subscription, { status: before })
+}
+
+/**
+ * Charges a card for an intent, as its test card behaves.
+ * @param present the customer sits in front of the page and can answer the bank's question
+ */
+export function charge(world: World, intent: PaymentIntent, method: string, present: boolean): Outcome {
+  const { store, emit, base } = world
+  const invoice = invoiceOf(store, intent)
+  if (!invoice) throw new Error('an intent without an invoice')
+  const behaviour = store.state.behaviours[method] ?? 'pays'
+  intent.payment_method = method
+  invoice.attempt_count++
+  if (behaviour === 'asks' && !present) {
+    intent.status = 'requires_action'
+    intent.next_action = {
+      type: 'redirect_to_url',
+      redirect_to_url: { url: `${base()}/auth/${intent.id}`, return_url: null },
+    }
+    emit('payment_intent.requires_action', intent)
+    emit('invoice.payment_action_required', invoice)
+    pastDue(world, invoice)
+    return 'asks'
+  }
+  chargeFor(world, intent, method, behaviour !== 'declines')
+  if (behaviour === 'declines') {
+    fail(world, invoice, intent)
+    return 'declined'
+  }
+  settle(world, invoice, intent)
+  return 'paid'
+}
+
+/** Charges the card on file for an open invoice. */
+export function payInvoice(world: World, invoice: Invoice): Outcome {
+  const { store } = world
+  const intent = intentOf(store, invoice)
+  if (!intent) return 'paid'
+  const subscription = subscriptionOf(world, invoice)
+  const customer = store.get('customer', invoice.customer)
+  const method = subscription.default_payment_method ?? customer.invoice_settings.default_payment_method
+  if (method === null) {
+    invoice.attempt_count++
+    fail(world, invoice, intent)
+    return 'declined'
+  }
+  return charge(world, intent, method, false)
+}
