@@ -96,3 +96,19 @@ not a line
     COMMENT_ONLY: '',
   })
 })
+
+test('an empty webhook secret is no configuration, alone or among others', () => {
+  for (const secret of ['', ' ', 'whsec_', 'undefined', 'whsec_abc,', 'whsec_abc, ,whsec_def', '[]', '[""]'])
+    assert.match(faultsOf({ STRIPE_WEBHOOK_SECRET: secret }), /STRIPE_WEBHOOK_SECRET/, `"${secret}"`)
+  assert.deepEqual(parseConfig({ STRIPE_WEBHOOK_SECRET: 'whsec_a1, whsec_b2' }).STRIPE_WEBHOOK_SECRET, [
+    'whsec_a1',
+    'whsec_b2',
+  ])
+  assert.deepEqual(parseConfig({}).STRIPE_WEBHOOK_SECRET, [])
+})
+
+test('production refuses the switches of the Stripe stand-in', () => {
+  const message = faultsOf({ NODE_ENV: 'production', STRIPE_STANDIN: '1', STRIPE_API_BASE: 'http://127.0.0.1:9' })
+  assert.match(message, /STRIPE_STANDIN is a development switch/)
+  assert.match(message, /STRIPE_API_BASE is a development switch/)
+})

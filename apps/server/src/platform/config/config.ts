@@ -60,6 +60,14 @@ const schema = z.object({
   CONNECT_TIMEOUT_MS: whole(100, 60_000).default(5_000),
   LEASE_REST_SECONDS: whole(0, 86_400).default(180),
   CONNECTION_IDLE_HOURS: whole(1, 8_760).default(24),
+  STRIPE_SECRET_KEY: z.string().regex(/^\S+$/, 'must be one word such as sk_live_...').optional(),
+  STRIPE_WEBHOOK_SECRET: list.default([]),
+  STRIPE_MONTHLY_PRICE_ID: z.string().optional(),
+  STRIPE_YEARLY_PRICE_ID: z.string().optional(),
+  STRIPE_API_BASE: origin.optional(),
+  STRIPE_STANDIN: flag.default(false),
+  STRIPE_TAX: flag.default(false),
+  REFUND_WINDOW_DAYS: whole(0, 120).default(14),
 })
 
 type Values = z.infer<typeof schema>
@@ -96,6 +104,8 @@ function productionFaults(values: Values): string[] {
   }
   if (values.DEBUG || values.LOG_LEVEL === 'debug' || values.LOG_LEVEL === 'trace')
     faults.push('DEBUG is refused in production')
+  if (values.STRIPE_API_BASE) faults.push('STRIPE_API_BASE is a development switch and refused in production')
+  if (values.STRIPE_STANDIN) faults.push('STRIPE_STANDIN is a development switch and refused in production')
   if (!values.SMTP_URL && values.MAIL !== 'off')
     faults.push('SMTP_URL is missing (or set MAIL=off to run without mail)')
   return faults
@@ -106,6 +116,17 @@ function hmacFaults(values: Values): string[] {
   const secret = values.JWT_SECRET_KEY ?? values.SECRET_KEY
   if (secret === undefined) return ['JWT_ALGORITHM=HS256 needs JWT_SECRET_KEY']
   return Buffer.byteLength(secret) < MIN_HS256_BYTES ? [`JWT_SECRET_KEY must be at least ${MIN_HS256_BYTES} bytes`] : []
+}
+
+const NO_SECRET = /^(whsec_|undefined|null)?$/
+
+/** Whoever knows that a secret is empty can sign: an empty one, alone or among others, is no configuration. */
+function webhookSecretFaults(env: Env, values: Values): string[] {
+  const given = env.STRIPE_WEBHOOK_SECRET
+  if (given === undefined) return []
+  const items = given.trimStart().startsWith('[') ? values.STRIPE_WEBHOOK_SECRET : given.split(',')
+  if (items.length > 0 && !items.some((item) => NO_SECRET.test(item.trim()))) return []
+  return ['STRIPE_WEBHOOK_SECRET is empty: set the signing secret of your webhook endpoint, or remove the name']
 }
 
 /**
@@ -122,7 +143,14 @@ export function parseConfig(env: Env): Config {
   }
   const values = result.data
   const production = values.NODE_ENV === 'production'
-  const faults = [...hmacFaults(values), ...(production ? productionFaults(values) : [])]
+  const faults = [
+    ...hmacFaults(values),
+    ...webhookSecretFaults(env, values),
+    ...(values.STRIPE_STANDIN && (values.STRIPE_SECRET_KEY ?? values.STRIPE_API_BASE)
+      ? ['STRIPE_STANDIN brings its own key and address: remove STRIPE_SECRET_KEY and STRIPE_API_BASE']
+      : []),
+    ...(production ? productionFaults(values) : []),
+  ]
   if (faults.length > 0) throw new ConfigError(faults)
   return {
     ...values,
