@@ -48,7 +48,7 @@ export function openLinkSocket(controlUrl: string, on: LinkHandlers, pingMs = PI
   let status: number | null = null
   let ended = false
   let heard = true
-  let lastPong = 0
+  let lastPong = -Infinity
   const liveness = setInterval(() => {
     if (ws.readyState !== WebSocket.OPEN) return
     if (!heard) return ws.terminate()
