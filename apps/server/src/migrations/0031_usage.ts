@@ -22,7 +22,7 @@ alter table connections
   add column daily_settled boolean not null default false;
 comment on column connections.daily_sent is 'How much of bytes_sent stands in usage_daily already; so with the other daily_ columns.';
 comment on column connections.daily_settled is 'The tunnel has ended and all of it stands in usage_daily.';
-create index connections_unsettled on connections (user_id, id) where not daily_settled;
+create index connections_unsettled on connections (id) where not daily_settled;
 
 create view tunnels_shown as
 select user_id, id as connection_id, server_id, lease_slot as slot, lease_version as version

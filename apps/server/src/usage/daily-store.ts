@@ -8,16 +8,15 @@ const LOOKS_BACK = '30 minutes'
 /** Late counters of a removed peer are waited for so long. */
 const STRAGGLERS = '1 hour'
 
-/** A place in the unsettled connections; null = their begin. */
-export type Mark = { userId: string; id: string } | null
-
 /**
  * Adds what connections counted since they were last looked at to their days, and notes in the same statement that it
- * stands there: run twice, or killed anywhere, nothing counts twice or is lost.
- * @returns where to go on; null when that was the last page
+ * stands there: run twice, or killed anywhere, nothing counts twice or is lost. Rows are locked in the order of ids, as
+ * everywhere.
+ * @param after the last id of the page before
+ * @returns where to go on; undefined when that was the last page
  */
-export async function settlePage(db: Db, after: Mark, size: number): Promise<Mark> {
-  const rows = await db<{ user_id: string; id: string }[]>`
+export async function settlePage(db: Db, after: string | undefined, size: number): Promise<string | undefined> {
+  const rows = await db<{ id: string }[]>`
     with due as materialized (
       select id, user_id, coalesce(server_id, ${NIL}::uuid) as server_id, coalesce(device_id, ${NIL}::uuid) as device_id,
              bytes_sent, bytes_received,
@@ -25,9 +24,8 @@ export async function settlePage(db: Db, after: Mark, size: number): Promise<Mar
              daily_sent, daily_received, daily_seconds, daily_counted,
              status = 'disconnected' and (totals_final or ended_at < clock_timestamp() - ${STRAGGLERS}::interval) as settled
         from connections
-       where not daily_settled
-         and (user_id, id) > (${after?.userId ?? NIL}::uuid, ${after?.id ?? NIL}::uuid)
-       order by user_id, id limit ${size} for no key update
+       where not daily_settled and id > ${after ?? NIL}::uuid
+       order by id limit ${size} for no key update
     ), noted as (
       update connections c
          set daily_sent = due.bytes_sent, daily_received = due.bytes_received,
@@ -46,9 +44,8 @@ export async function settlePage(db: Db, after: Mark, size: number): Promise<Mar
             connections = u.connections + excluded.connections,
             duration_seconds = u.duration_seconds + excluded.duration_seconds
     )
-    select user_id, id from due order by user_id desc, id desc limit 1`
-  const last = rows[0]
-  return last ? { userId: last.user_id, id: last.id } : null
+    select id from due order by id desc limit 1`
+  return rows[0]?.id
 }
 
 /** Deletes connections that ended so long ago and stand in the days. @returns how many */

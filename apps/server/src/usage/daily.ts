@@ -1,6 +1,6 @@
 import type { Sql } from '../platform/db/index.ts'
 import type { Jobs, Schedule } from '../platform/jobs.ts'
-import { forgetPage, settlePage, type Mark } from './daily-store.ts'
+import { forgetPage, settlePage } from './daily-store.ts'
 
 /** How long a connection of its own is kept (house plan, privacy). */
 export const RETENTION_DAYS = 30
@@ -8,9 +8,9 @@ const PAGE = 2_000
 
 /** Brings the days up to date. Safe to run twice and beside itself. */
 export async function settleDays(db: Sql): Promise<void> {
-  let mark: Mark = null
-  do mark = await settlePage(db, mark, PAGE)
-  while (mark)
+  let last: string | undefined
+  do last = await settlePage(db, last, PAGE)
+  while (last !== undefined)
 }
 
 /** Forgets connections that are older than the retention; what they carried stays in the days. */

@@ -4,8 +4,8 @@ type Mark = { version: number; epoch: number; at: number; rx: bigint; tx: bigint
 const SHORTEST_MS = 500
 
 /**
- * Bytes per second between one report of a slot and the next, both directions together. Kept while its node is linked
- * here, and only by the instance that stores its reports.
+ * Bytes per second between one report of a slot and the next, both directions together: one mark for each slot that
+ * nodes linked here have told of.
  */
 export class ReportSpeeds {
   readonly #marks = new Map<string, Map<number, Mark>>()
