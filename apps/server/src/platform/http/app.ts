@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import cors from '@fastify/cors'
-import fastify, { LogController, type FastifyBaseLogger, type onRequestHookHandler } from 'fastify'
+import fastify, { LogController, type FastifyBaseLogger, type onRequestAsyncHookHandler, type onRequestHookHandler } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Config } from '../config/index.ts'
@@ -32,7 +32,7 @@ export type HttpOptions = {
   /** Bans and limits: before anything else is looked at. */
   protect?: onRequestHookHandler
   /** Session and permission: after 404, 405 and version, before the body is read. */
-  authenticate?: onRequestHookHandler
+  authenticate?: onRequestHookHandler | onRequestAsyncHookHandler
 }
 
 export const BODY_LIMIT = 64 * 1024
@@ -51,6 +51,8 @@ function refuseRaw(error: NodeJS.ErrnoException, socket: Socket, https: boolean)
     `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
       `${headers.join('')}connection: close\r\n\r\n${body}`,
   )
+  // Told and gone: a client that goes on sending must not hold the socket.
+  socket.destroySoon()
 }
 
 /** Builds the HTTP side without listening. Order of judgement: api.md, section 1, 'Errors'. */
