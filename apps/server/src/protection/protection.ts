@@ -13,6 +13,7 @@ import type { Log } from '../platform/log.ts'
 import type { Secrets } from '../platform/secrets.ts'
 import { Adaptive } from './adaptive/adaptive.ts'
 import { watchPressure } from './adaptive/pressure.ts'
+import { addressText } from './address/address.ts'
 import { Alerts, type Alert } from './alerts.ts'
 import { Bans } from './bans/bans.ts'
 import { forgetOldBans } from './bans/store.ts'
@@ -72,6 +73,10 @@ export type Protection = {
   /** For `Upgrades`. */
   protectUpgrade(raw: IncomingMessage, target: UpgradeTarget): Promise<void>
   attempts: Attempts
+  /** The one client address that counts, as text: for limits, distance and country; never for a log or a table. */
+  addressOf(req: IncomingMessage): string
+  /** Two letters, or null where the country is not known. */
+  countryOf(req: IncomingMessage): string | null
   /** Hears what needs a person. @returns ends the subscription */
   onAlert(listener: (alert: Alert) => void): () => void
   /** What the admin routes of this room work on. */
@@ -231,6 +236,8 @@ export function createProtection(deps: ProtectionDeps): Protection {
       }),
     protectUpgrade: (raw, target) => judgeUpgrade(judge, raw, target),
     attempts: new Spending(state, webhooks),
+    addressOf: (req) => addressText(clients.of(req).address),
+    countryOf: (req) => state.countries.countryOf(clients.of(req).address),
     onAlert: (listener) => alerts.on(listener),
     state,
     news,

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { AppError, toEnvelope } from '../platform/errors.ts'
 import { securityHeaders } from '../platform/http/index.ts'
 import type { Clients } from './client.ts'
 import type { Bans } from './bans/bans.ts'
@@ -45,6 +46,24 @@ function refuser(https: boolean) {
   }
 }
 
+const isHost = (name: string): boolean => name.length === 4 && name.toLowerCase() === 'host'
+
+/** Node takes the first of two `Host` lines, a proxy in front perhaps the last: such a request is two at once. */
+function hasTwoHosts({ rawHeaders }: IncomingMessage): boolean {
+  let hosts = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) if (isHost(rawHeaders[i] ?? '')) hosts++
+  return hosts > 1
+}
+
+function refuseTwoHosts(res: ServerResponse, https: boolean): void {
+  const id = nextId()
+  const refusal = new AppError('INVALID_INPUT', 'The request is not valid HTTP.')
+  const body = JSON.stringify(toEnvelope(refusal, id))
+  const type = 'application/json; charset=utf-8'
+  res.writeHead(400, { ...securityHeaders(https), 'content-type': type, 'x-request-id': id, connection: 'close' })
+  res.end(body)
+}
+
 /** How many connections each address holds. */
 class Connections {
   readonly #open = new Map<string, number>()
@@ -86,6 +105,7 @@ export function shieldServer(server: Server, deps: Deps): void {
   const handlers = server.listeners('request') as ((req: IncomingMessage, res: ServerResponse) => void)[]
   server.removeAllListeners('request')
   server.on('request', (req, res) => {
+    if (hasTwoHosts(req)) return refuseTwoHosts(res, deps.https)
     if (bans.size > 0) {
       const client = clients.of(req)
       const leftMs = client.listed ? 0 : bans.leftMs(client.address)

@@ -13,6 +13,7 @@ const RETRY_MS = 1_000
 const MAX_WAITING = 10_000
 
 type Waiting = { network: Network; reason: string; seconds: number }
+type Changed = { network: Network; until: number }
 type Deps = { sql: Sql; kv: Kv; log: Log; now: Now }
 
 /**
@@ -24,6 +25,9 @@ export class Bans {
   /** Block -> moment of the monotonic clock at which it ends. */
   #until = new NetworkMap<number>()
   #waiting: Waiting[] = []
+  /** Changes heard while the bans are being read. */
+  #meanwhile: Changed[] | null = null
+  #reading: Promise<void> | null = null
   #writing = false
   #ends: (() => Promise<unknown> | void)[] = []
   #retry: NodeJS.Timeout | undefined
@@ -47,6 +51,7 @@ export class Bans {
   }
 
   apply({ network, leftMs }: BanNews): void {
+    this.#meanwhile?.push({ network, until: leftMs > 0 ? this.#deps.now() + leftMs : 0 })
     if (leftMs > 0) this.#until.set(network, this.#deps.now() + leftMs)
     else this.#until.delete(network)
   }
@@ -68,13 +73,25 @@ export class Bans {
     this.#ends.push(() => clearInterval(timer))
   }
 
-  async reload(): Promise<void> {
+  /** Reads all bans again; a second call while one runs is that one. */
+  reload(): Promise<void> {
+    return (this.#reading ??= this.#read().finally(() => (this.#reading = null)))
+  }
+
+  async #read(): Promise<void> {
+    const meanwhile: Changed[] = (this.#meanwhile = [])
     const fresh = new NetworkMap<number>()
     const now = this.#deps.now()
-    for (const { network, leftMs } of await bansInForce(this.#deps.sql)) fresh.set(network, now + leftMs)
+    const inForce = await bansInForce(this.#deps.sql).finally(() => (this.#meanwhile = null))
+    for (const { network, leftMs } of inForce) fresh.set(network, now + leftMs)
     for (const { network } of this.#waiting) {
       const until = this.#until.get(network)
       if (until !== undefined) fresh.set(network, until)
+    }
+    // What was heard since the reading began may be missing in it.
+    for (const { network, until } of meanwhile) {
+      if (until > 0) fresh.set(network, until)
+      else fresh.delete(network)
     }
     this.#until = fresh
   }

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict'
+import { after, test, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { memoryKv, type Kv } from '../../platform/kv/index.ts'
+import { createLog } from '../../platform/log.ts'
+import { defer, freshDatabase } from '../../platform/testing/index.ts'
+import { networkText, parseAddress, parseNetwork, type Network } from '../address/address.ts'
+import { Bans } from './bans.ts'
+import { forgetOldBans, listBans, removeBan, writeAutomatic, writeManual } from './store.ts'
+
+const db = await freshDatabase({ after })
+
+const net = (text: string): Network => parseNetwork(text) ?? assert.fail(text)
+const at = (text: string) => parseAddress(text) ?? assert.fail(text)
+const log = createLog('silent')
+
+async function instance(t: TestContext, kv: Kv = memoryKv(), sql = db.sql): Promise<Bans> {
+  const bans = new Bans({ sql, kv, log, now: () => Math.floor(performance.now()) })
+  await bans.start()
+  defer(t, () => bans.close())
+  return bans
+}
+
+async function within(ms: number, holds: () => boolean): Promise<void> {
+  const until = performance.now() + ms
+  while (!holds()) {
+    assert.ok(performance.now() < until, `not within ${ms} ms`)
+    await sleep(10)
+  }
+}
+
+test('a ban holds at once, reaches another instance within a second and survives a restart', async (t) => {
+  // Each has a store of its own, as if Redis were gone: only the database connects them.
+  const [one, other] = [await instance(t), await instance(t)]
+  one.ban(net('192.0.2.10'), 'too many requests', 3_600)
+  assert.ok(one.leftMs(at('192.0.2.10')) > 3_590_000)
+  await within(1_000, () => other.leftMs(at('192.0.2.10')) > 3_590_000)
+  assert.ok((await instance(t)).leftMs(at('192.0.2.10')) > 3_590_000, 'a fresh instance knows it')
+  assert.equal(other.leftMs(at('192.0.2.11')), 0)
+})
+
+test('lifting a ban is heard everywhere, also by the key-value store alone', async (t) => {
+  const kv = memoryKv()
+  const deaf = { ...db.sql, listen: () => Promise.reject(new Error('no LISTEN here')) } as unknown as typeof db.sql
+  const sql = Object.assign(((...args: Parameters<typeof db.sql>) => db.sql(...args)) as typeof db.sql, deaf)
+  const [one, other] = [await instance(t, kv, sql), await instance(t, kv, sql)]
+  one.ban(net('192.0.2.20'), 'x', 3_600)
+  await within(1_000, () => other.leftMs(at('192.0.2.20')) > 0)
+  assert.notEqual(await removeBan(db.sql, net('192.0.2.20')), undefined)
+  await other.spread({ network: net('192.0.2.20'), leftMs: 0 })
+  await within(1_000, () => one.leftMs(at('192.0.2.20')) === 0)
+})
+
+test('repeat offenders are banned twice as long each time, and seen from two instances it counts once', async () => {
+  const lengths: number[] = []
+  for (let i = 0; i < 4; i++) {
+    const [first] = await writeAutomatic(db.sql, net('192.0.2.30'), 'x', 1_800)
+    const [again] = await writeAutomatic(db.sql, net('192.0.2.30'), 'x', 1_800)
+    lengths.push(Math.round((first?.leftMs ?? 0) / 1_000))
+    assert.ok(Math.abs((again?.leftMs ?? 0) - (first?.leftMs ?? 0)) < 5_000)
+    await db.owner`update bans set until = clock_timestamp() where network = '192.0.2.30'`
+  }
+  assert.deepEqual(lengths, [1_800, 3_600, 7_200, 14_400])
+})
+
+test('no ban by itself lasts longer than 30 days', async () => {
+  await db.owner`insert into bans (network, id, reason, kind, strikes, until)
+    values ('192.0.2.31', gen_random_uuid(), 'x', 'automatic', 1000, clock_timestamp() - interval '1 day')`
+  const [ban] = await writeAutomatic(db.sql, net('192.0.2.31'), 'x', 86_400)
+  assert.equal(Math.round((ban?.leftMs ?? 0) / 86_400_000), 30)
+})
+
+test('an IPv6 offender who comes back, or moves about in a /48, is banned by the /48', async () => {
+  const banned = async (text: string) =>
+    (await writeAutomatic(db.sql, net(text), 'x', 60)).map((n) => networkText(n.network))
+  assert.deepEqual(await banned('2001:db8:1:1::/64'), ['2001:db8:1:1::/64'])
+  await db.owner`update bans set until = clock_timestamp() where network = '2001:db8:1:1::/64'`
+  assert.deepEqual(await banned('2001:db8:1:1::/64'), ['2001:db8:1:1::/64', '2001:db8:1::/48'])
+  assert.equal((await banned('2001:db8:2:1::/64')).length, 1)
+  assert.equal((await banned('2001:db8:2:2::/64')).length, 1)
+  assert.deepEqual(await banned('2001:db8:2:3::/64'), ['2001:db8:2:3::/64', '2001:db8:2::/48'])
+})
+
+test('a short ban that ended does not hide a wider one that holds', async (t) => {
+  const bans = await instance(t)
+  await db.owner`insert into bans (network, id, reason, kind, until) values
+    ('2001:db8:9::/48', gen_random_uuid(), 'x', 'manual', clock_timestamp() + interval '1 minute'),
+    ('2001:db8:9:1::/64', gen_random_uuid(), 'x', 'manual', clock_timestamp() + interval '0.2 seconds')`
+  await within(1_000, () => bans.leftMs(at('2001:db8:9:1::1')) > 0)
+  await sleep(250)
+  assert.ok(bans.leftMs(at('2001:db8:9:1::1')) > 50_000)
+})
+
+test('an automatic ban does not shorten or rename one made by staff', async () => {
+  const by = '0198c0de-0000-7000-8000-000000000001'
+  await writeManual(db.sql, { network: net('192.0.2.40'), reason: 'fraud', seconds: 86_400, by })
+  await writeAutomatic(db.sql, net('192.0.2.40'), 'too many requests', 60)
+  const { data } = await listBans(db.sql, { page: 1, per_page: 100 })
+  const ban = data.find(({ network }) => network === '192.0.2.40/32')
+  assert.equal(ban?.reason, 'fraud')
+  assert.ok((ban?.until.getTime() ?? 0) > Date.now() + 80_000_000)
+})
+
+test('while the database is away a ban holds in memory, and is written when it is back', async (t) => {
+  const bans = await instance(t)
+  await db.owner`alter table bans rename to bans_away`
+  bans.ban(net('192.0.2.50'), 'x', 600)
+  await sleep(150)
+  assert.ok(bans.leftMs(at('192.0.2.50')) > 0)
+  await db.owner`alter table bans_away rename to bans`
+  const written = async () => (await db.sql`select from bans where network = '192.0.2.50'`).length === 1
+  const until = performance.now() + 3_000
+  while (!(await written())) {
+    assert.ok(performance.now() < until, 'it was never written')
+    await sleep(50)
+  }
+})
+
+test('bans that ended a week ago are forgotten, younger ones are remembered for the next time', async () => {
+  await db.owner`insert into bans (network, id, reason, kind, until) values
+    ('192.0.2.60', gen_random_uuid(), 'x', 'automatic', clock_timestamp() - interval '8 days'),
+    ('192.0.2.61', gen_random_uuid(), 'x', 'automatic', clock_timestamp() - interval '6 days')`
+  await forgetOldBans(db.sql)
+  const rows = await db.sql<{ network: string }[]>`select network::text from bans where network << '192.0.2.60/31'`
+  assert.deepEqual(
+    rows.map((row) => row.network),
+    ['192.0.2.61/32'],
+  )
+})
+
+test('what is heard while the bans are being read is not lost', async (t) => {
+  const bans = await instance(t)
+  await sleep(100) // the reading that follows LISTEN is over
+  const reading = bans.reload()
+  bans.apply({ network: net('192.0.2.80'), leftMs: 60_000 })
+  await reading
+  assert.ok(bans.leftMs(at('192.0.2.80')) > 0)
+})
+
+test('a message that cannot be read changes nothing', async (t) => {
+  const kv = memoryKv()
+  const bans = await instance(t, kv)
+  const size = bans.size
+  for (const text of ['', 'x', '192.0.2.70', '192.0.2.70 x', '192.0.2.70 -5', '192.0.2.70 NaN', '0.0.0.0/0', '{}'])
+    await kv.publish('bans', text)
+  await sleep(30)
+  assert.equal(bans.size, size)
+  assert.equal(bans.leftMs(at('192.0.2.70')), 0)
+})
