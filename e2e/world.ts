@@ -79,7 +79,9 @@ export class World {
     this.node.ip('address', 'add', `${NODE_CONTROL}/24`, 'dev', 'ctl0')
     this.node.ip('link', 'set', 'ctl0', 'up')
     // The outer network is a bridge in the place that stands for the internet.
-    this.outside.ip('link', 'add', 'br0', 'type', 'bridge')
+    // Its address is set: left alone, a bridge takes the lowest of its ports', and a customer who joins may change it
+    // under the node, whose neighbour entry for the gateway then leads nowhere for up to 45 s.
+    this.outside.ip('link', 'add', 'br0', 'address', '02:00:00:00:00:ff', 'type', 'bridge')
     for (const address of [`${OUTSIDE}/24`, `${HOST}/32`]) this.outside.ip('address', 'add', address, 'dev', 'br0')
     for (const address of [`${OUTSIDE_6}/64`, `${HOST_6}/128`])
       this.outside.ip('address', 'add', address, 'dev', 'br0', 'nodad')
