@@ -1,0 +1,246 @@
+/**
+ * Money (house plan, way 4; docs/decisions/0013). What Stripe says is copied by one reducer; what we are about to ask of
+ * Stripe is written down first, so that its idempotency key survives us. Payments join to accounts through
+ * `billing_customers` alone, which has a deletion date.
+ *
+ * Expand: the previous release reads `entitlements` and `current_subscriptions`, whose columns stay.
+ */
+export const up = `
+alter table plans
+  add column trial_days integer not null default 0 check (trial_days between 0 and 730),
+  add column description text check (length(description) <= 500);
+
+create table plan_prices (
+  id uuid primary key,
+  plan_id text not null references plans on delete cascade,
+  currency text not null check (currency ~ '^[A-Z]{3}$'),
+  amount_minor integer not null check (amount_minor between 1 and 99999999),
+  stripe_price_id text unique,
+  is_current boolean not null default true,
+  created_at timestamptz not null default clock_timestamp()
+);
+comment on table plan_prices is 'What a plan costs in a currency. A price that changed stays, since running subscriptions keep it.';
+create unique index plan_prices_one_current on plan_prices (plan_id, currency) where is_current;
+insert into plan_prices (id, plan_id, currency, amount_minor)
+  select gen_random_uuid(), id, currency, price_minor from plans where price_minor > 0;
+
+create table billing_customers (
+  id uuid primary key,
+  user_id uuid unique references users on delete set null,
+  stripe_customer_id text unique,
+  trial_used_at timestamptz,
+  sync_begun bigint not null default 0,
+  sync_applied bigint not null default 0,
+  created_at timestamptz not null default clock_timestamp(),
+  delete_after timestamptz
+);
+comment on table billing_customers is 'The only join between payments and accounts. user_id goes with the account, the row at delete_after.';
+
+create table billing_orders (
+  id uuid primary key,
+  customer_id uuid not null references billing_customers on delete cascade,
+  kind text not null check (kind in ('checkout', 'subscribe', 'intent')),
+  plan_id text not null references plans on delete cascade,
+  wish text not null,
+  state text not null default 'open' check (state in ('open', 'done', 'dropped')),
+  stripe_id text,
+  attempts integer not null default 0,
+  created_at timestamptz not null default clock_timestamp()
+);
+comment on table billing_orders is 'What a customer set out to buy, written before Stripe is asked: its id is the idempotency key.';
+create unique index billing_orders_one_open on billing_orders (customer_id) where state = 'open';
+create index billing_orders_created on billing_orders (created_at);
+
+alter table subscriptions
+  add column source text not null default 'grant' check (source in ('stripe', 'grant', 'voucher')),
+  add column customer_id uuid references billing_customers on delete set null,
+  add column stripe_subscription_id text unique,
+  add column amount_minor integer check (amount_minor >= 0),
+  add column currency text check (currency ~ '^[A-Z]{3}$'),
+  add column trial_end timestamptz,
+  add column ended_at timestamptz,
+  add column lapsed_at timestamptz,
+  add column acts integer not null default 0;
+comment on column subscriptions.lapsed_at is 'When grace ended without payment: the row stays past_due, its premium is over.';
+comment on column subscriptions.acts is 'Counts what we asked Stripe to change; part of the idempotency keys.';
+create index subscriptions_of_user on subscriptions (user_id);
+create index subscriptions_ending on subscriptions (end_date) where status in ('active', 'past_due');
+
+create table payments (
+  id uuid primary key,
+  customer_id uuid references billing_customers on delete set null,
+  stripe_payment_intent_id text not null unique,
+  stripe_charge_id text not null unique,
+  stripe_invoice_id text,
+  stripe_subscription_id text,
+  plan_id text references plans on delete set null,
+  amount_minor integer not null check (amount_minor > 0),
+  currency text not null check (currency ~ '^[A-Z]{3}$'),
+  refunded_minor integer not null default 0,
+  status text not null check (status in ('paid', 'partially_refunded', 'refunded', 'disputed')),
+  paid_at timestamptz not null,
+  check (refunded_minor between 0 and amount_minor)
+);
+create index payments_of_customer on payments (customer_id, paid_at desc);
+create index payments_paid_at on payments (paid_at);
+
+create table refunds (
+  id uuid primary key,
+  payment_id uuid not null references payments on delete cascade,
+  customer_id uuid references billing_customers on delete set null,
+  stripe_refund_id text unique,
+  amount_minor integer not null check (amount_minor > 0),
+  reason text not null check (length(reason) <= 500),
+  status text not null check (status in ('pending', 'succeeded', 'failed')),
+  by_user boolean not null,
+  asked_by uuid,
+  created_at timestamptz not null default clock_timestamp()
+);
+create unique index refunds_once_per_account on refunds (customer_id) where by_user and status <> 'failed';
+create index refunds_of_payment on refunds (payment_id);
+create index refunds_pending on refunds (created_at) where status = 'pending';
+
+create table invoices (
+  id uuid primary key,
+  customer_id uuid references billing_customers on delete set null,
+  stripe_invoice_id text not null unique,
+  stripe_subscription_id text,
+  plan_id text references plans on delete set null,
+  number text,
+  status text not null check (status in ('draft', 'open', 'paid', 'uncollectible', 'void')),
+  total_minor integer not null,
+  paid_minor integer not null,
+  currency text not null check (currency ~ '^[A-Z]{3}$'),
+  period_start timestamptz not null,
+  period_end timestamptz not null,
+  created_at timestamptz not null
+);
+create index invoices_of_customer on invoices (customer_id, created_at desc);
+
+create table billing_events (
+  id text primary key check (length(id) <= 255),
+  type text not null,
+  object_id text,
+  stripe_customer_id text,
+  created_at timestamptz not null,
+  received_at timestamptz not null default clock_timestamp(),
+  applied_at timestamptz
+);
+comment on table billing_events is 'Webhook events by id; of the payload only what finds the object, for 30 days.';
+create index billing_events_unapplied on billing_events (stripe_customer_id) where applied_at is null;
+create index billing_events_received on billing_events (received_at);
+
+create table billing_notices (
+  key text primary key,
+  at timestamptz not null default clock_timestamp()
+);
+comment on table billing_notices is 'Mails that were queued: each is sent for its cause once.';
+
+create table vouchers (
+  id uuid primary key,
+  code_hash bytea not null unique,
+  plan_id text not null references plans,
+  days integer not null check (days between 1 and 3660),
+  created_by uuid,
+  created_at timestamptz not null default clock_timestamp(),
+  expires_at timestamptz not null,
+  redeemed_by uuid references users on delete set null,
+  redeemed_at timestamptz
+);
+comment on column vouchers.code_hash is 'The code itself is shown once.';
+
+create or replace view entitlements as
+select u.id as user_id,
+       u.is_active,
+       p.id as plan_id,
+       p.tier,
+       p.max_devices,
+       p.max_connections,
+       p.streaming_support,
+       case when p.id = 'free' then null when s.status = 'past_due' then s.grace_until else s.end_date end as expires_at
+  from users u
+  left join subscriptions s
+    on s.user_id = u.id and s.lapsed_at is null
+   and ((s.status = 'active' and (s.end_date is null or greatest(s.end_date, s.grace_until) > clock_timestamp()))
+     or (s.status = 'past_due' and s.grace_until > clock_timestamp()))
+  join plans p on p.id = coalesce(s.plan_id, 'free');
+comment on view entitlements is
+  'The one answer to what a user may do now: a live plan, else the free one. A plan that renews goes on for its grace while the payment provider is away.';
+
+create or replace view current_subscriptions as
+select u.id as user_id,
+       coalesce(s.plan_id, 'free') as plan,
+       coalesce(s.plan_type, 'free') as plan_type,
+       coalesce(s.status, 'active') as status,
+       coalesce(s.start_date, u.created_at) as start_date,
+       s.end_date,
+       coalesce(s.auto_renew, false) as auto_renew
+  from users u
+  left join subscriptions s
+    on s.user_id = u.id and s.lapsed_at is null
+   and ((s.status = 'active' and (s.end_date is null or greatest(s.end_date, s.grace_until) > clock_timestamp()))
+     or (s.status = 'past_due' and s.grace_until > clock_timestamp()));
+
+create function billing_account_erased() returns trigger language plpgsql as $$
+begin
+  new.delete_after := clock_timestamp() + interval '180 days';
+  perform graphile_worker.add_job('billing.forget', json_build_object('customer', new.id));
+  return new;
+end $$;
+create trigger billing_customers_erased before update of user_id on billing_customers for each row
+  when (old.user_id is not null and new.user_id is null) execute function billing_account_erased();
+comment on function billing_account_erased() is
+  'An erased account pays no more. The row stays while a bank may still take a payment back, then it goes.'`
+
+export const down = `
+create or replace view current_subscriptions as
+select u.id as user_id,
+       coalesce(s.plan_id, 'free') as plan,
+       coalesce(s.plan_type, 'free') as plan_type,
+       coalesce(s.status, 'active') as status,
+       coalesce(s.start_date, u.created_at) as start_date,
+       s.end_date,
+       coalesce(s.auto_renew, false) as auto_renew
+  from users u
+  left join subscriptions s
+    on s.user_id = u.id
+   and ((s.status = 'active' and (s.end_date is null or s.end_date > clock_timestamp()))
+     or (s.status = 'past_due' and s.grace_until > clock_timestamp()));
+create or replace view entitlements as
+select u.id as user_id,
+       u.is_active,
+       p.id as plan_id,
+       p.tier,
+       p.max_devices,
+       p.max_connections,
+       p.streaming_support,
+       case when p.id = 'free' then null else coalesce(s.grace_until, s.end_date) end as expires_at
+  from users u
+  left join subscriptions s
+    on s.user_id = u.id
+   and ((s.status = 'active' and (s.end_date is null or s.end_date > clock_timestamp()))
+     or (s.status = 'past_due' and s.grace_until > clock_timestamp()))
+  join plans p on p.id = coalesce(s.plan_id, 'free');
+drop table vouchers;
+drop table billing_notices;
+drop table billing_events;
+drop table invoices;
+drop table refunds;
+drop table payments;
+drop index subscriptions_ending;
+drop index subscriptions_of_user;
+alter table subscriptions
+  drop column acts,
+  drop column lapsed_at,
+  drop column ended_at,
+  drop column trial_end,
+  drop column currency,
+  drop column amount_minor,
+  drop column stripe_subscription_id,
+  drop column customer_id,
+  drop column source;
+drop table billing_orders;
+drop table billing_customers;
+drop function billing_account_erased();
+drop table plan_prices;
+alter table plans drop column description, drop column trial_days`
