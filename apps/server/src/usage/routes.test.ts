@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import type { FastifyRequest } from 'fastify'
 import { usePrincipals } from '../auth/index.ts'
 import { systemClock } from '../platform/clock.ts'
 import { createApp } from '../platform/http/index.ts'
@@ -18,7 +19,7 @@ const auth = new TestAuth()
 const app = await createApp({
   config: { ALLOWED_HOSTS: [], CORS_ORIGINS: [], PUBLIC_URL: undefined },
   log: silent,
-  authenticate: async (req) => {
+  authenticate: async (req: FastifyRequest) => {
     req.principal = await auth.authenticateToken(String(req.headers.authorization))
   },
 })

@@ -157,7 +157,8 @@ export class FakeNode {
       case 'exit':
         this.exited = effect.reason
         return this.kill()
-      default:
+      case 'configure':
+      case 'warn':
     }
   }
 
