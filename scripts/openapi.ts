@@ -9,6 +9,7 @@ import { composeServer } from '../apps/server/src/compose.ts'
 import { parseConfig } from '../apps/server/src/platform/config/index.ts'
 import { createLog } from '../apps/server/src/platform/log.ts'
 import { openapiDocument } from '../apps/server/src/platform/openapi/index.ts'
+import { readProtectionConfig } from '../apps/server/src/protection/index.ts'
 import { startFoundation } from '../apps/server/src/start.ts'
 import { root } from './runtime.ts'
 
@@ -20,7 +21,7 @@ async function generate(): Promise<string> {
   const log = createLog('error')
   const foundation = await startFoundation(config, log)
   try {
-    const server = await composeServer(config, foundation, log)
+    const server = await composeServer(config, readProtectionConfig({}).config, foundation, log)
     await server.app.ready()
     const text = `${JSON.stringify(openapiDocument(server.app), null, 2)}\n`
     await server.stop()

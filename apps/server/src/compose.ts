@@ -1,16 +1,23 @@
 import { accountRoutes, type AccessEnd } from './accounts/index.ts'
-import { createAuth, principalOf, usePrincipals, type FirstAdmin } from './auth/index.ts'
+import { createAuth, principalOf, usePrincipals, type Auth, type FirstAdmin } from './auth/index.ts'
 import { deviceRoutes, endDevices } from './devices/index.ts'
 import { subscriptionOf } from './entitlements/index.ts'
 import {
   adminServerRoutes,
   analyticsRoutes,
   createFleet,
+  type Fleet,
   enrollRoutes,
   installationId,
   serverRoutes,
 } from './fleet/index.ts'
 import { meRoutes } from './me/index.ts'
+import {
+  adminProtectionRoutes,
+  createProtection,
+  openCountryDatabase,
+  type ProtectionConfig,
+} from './protection/index.ts'
 import { createNodeLinks, type NodeLinks } from './node-link/index.ts'
 import { systemClock } from './platform/clock.ts'
 import type { Config } from './platform/config/index.ts'
@@ -75,7 +82,12 @@ function adminNotices(admin: FirstAdmin): string[] {
 }
 
 /** Builds every room on the foundation and wires them; the only place that knows everybody. Nothing runs before `start`. */
-export async function composeServer(config: Config, foundation: Foundation, log: Log): Promise<ComposedServer> {
+export async function composeServer(
+  config: Config,
+  protecting: ProtectionConfig,
+  foundation: Foundation,
+  log: Log,
+): Promise<ComposedServer> {
   const { sql: db, kv, secrets } = foundation
   const publicUrl =
     config.PUBLIC_URL ?? `http://${config.HOST === '0.0.0.0' ? 'localhost' : config.HOST}:${config.PORT}`
@@ -83,6 +95,26 @@ export async function composeServer(config: Config, foundation: Foundation, log:
   const live = later<LiveCounters>('live counters')
   let stopping = false
 
+  const identity = later<Auth>('sign-in')
+  const fleetHere = later<Fleet>('the fleet')
+  const protection = createProtection({
+    config: protecting,
+    http: config,
+    log,
+    secrets,
+    sql: db,
+    kv,
+    redis: foundation.redis,
+    identify: (req) => identity.get().identify(req),
+    tierOf: (req) => (req.principal ? { userId: req.principal.userId, tier: req.principal.entitlement.tier } : null),
+    fleetAddresses: () =>
+      fleetHere
+        .get()
+        .snapshot()
+        .filter((s) => s.linked)
+        .map((s) => s.view.ip_address),
+    countryOf: await openCountryDatabase(protecting.geo.file),
+  })
   const mailer = createMailer(config, { db, secrets, publicUrl })
   const ends: AccessEnd[] = [endDevices, endTunnelsOf]
   const auth = await createAuth({
@@ -95,7 +127,9 @@ export async function composeServer(config: Config, foundation: Foundation, log:
     mailer,
     ends,
     subscriptionOf: (userId) => briefOf(db, userId),
+    attempts: protection.attempts,
   })
+  identity.set(auth)
   const fleet = createFleet({
     db,
     kv,
@@ -103,6 +137,7 @@ export async function composeServer(config: Config, foundation: Foundation, log:
     vpnSubnet: config.VPN_SUBNET,
     links: { rotateKey: (serverId) => links.get().rotateKey(serverId) },
   })
+  fleetHere.set(fleet)
   const nodeLinks = createNodeLinks({
     installation: await installationId(db),
     desired: desiredState(db, secrets),
@@ -127,14 +162,15 @@ export async function composeServer(config: Config, foundation: Foundation, log:
       idleHours: config.CONNECTION_IDLE_HOURS,
       requireVerifiedEmail: config.REQUIRE_EMAIL_VERIFICATION,
     },
-    clientAddress: (req) => req.socket.remoteAddress ?? '',
+    clientAddress: (req) => protection.addressOf(req.raw),
   }
   const tunnels = createTunnels(tunnelDeps)
   const loadOf = (serverId: string): number | null => fleet.byId(serverId)?.view.load ?? null
   const usage = createUsage({ db, kv, log, auth, links: nodeLinks, loadOf, queryJwt: config.WS_QUERY_JWT })
   live.set(usage.live)
 
-  const app = await createApp({ config, log, authenticate: auth.authenticate })
+  const app = await createApp({ config, log, protect: protection.protect, authenticate: auth.authenticate })
+  protection.attach(app)
   await useOpenapi(app, config.APP_NAME)
   usePrincipals(app)
   useIdempotency(app, db, secrets, (req) => principalOf(req).userId)
@@ -142,7 +178,10 @@ export async function composeServer(config: Config, foundation: Foundation, log:
   auth.routes(app)
   accountRoutes(app, { db, ends, userIdOf: (req) => principalOf(req).userId })
   meRoutes(app, { db, auth })
-  deviceRoutes(app, { db })
+  deviceRoutes(app, {
+    db,
+    carriesDevice: (deviceId, req) => tunnels.carriesDevice(deviceId, protection.addressOf(req.raw)),
+  })
   serverRoutes(app, { fleet, tierOf: async (req) => principalOf(req).entitlement.tier })
   analyticsRoutes(app, { fleet })
   adminServerRoutes(app, { acts: fleet.acts, callerOf: principalOf })
@@ -151,22 +190,31 @@ export async function composeServer(config: Config, foundation: Foundation, log:
   adminTunnelRoutes(app, tunnelDeps)
   usageRoutes(app, { db, kv, clock: systemClock })
   mailOutboxRoutes(app, { db, secrets, config, publicUrl })
+  adminProtectionRoutes(app, { protection, db, callerOf: principalOf })
   openapiRoutes(app)
 
-  const upgrades = new Upgrades(config, log)
+  const upgrades = new Upgrades(config, log, protection.protectUpgrade)
   upgrades.add(nodeLinks.route)
   upgrades.add(usage.socketRoute)
   upgrades.attach(app.server)
+  protection.shield(app.server)
 
   const platformJobs = PLATFORM_JOBS(db)
-  const jobs: Jobs = { ...platformJobs.jobs, ...auth.jobs, ...tunnels.jobs, ...usageJobs(db) }
-  const schedule = [...platformJobs.schedule, ...auth.schedule, ...tunnels.schedule, ...usageSchedule]
+  const jobs: Jobs = { ...platformJobs.jobs, ...auth.jobs, ...protection.jobs, ...tunnels.jobs, ...usageJobs(db) }
+  const schedule = [
+    ...platformJobs.schedule,
+    ...auth.schedule,
+    ...protection.schedule,
+    ...tunnels.schedule,
+    ...usageSchedule,
+  ]
   let runner: { stop(): Promise<void> } | undefined
 
   return {
     app,
     async start() {
       const notices = adminNotices(await auth.ensureFirstAdmin())
+      await protection.start()
       await fleet.start()
       await nodeLinks.start()
       await usage.start()
@@ -185,6 +233,7 @@ export async function composeServer(config: Config, foundation: Foundation, log:
       await nodeLinks.stop()
       await usage.stop()
       await fleet.stop()
+      await protection.close()
       auth.close()
       mailer.close()
     },

@@ -1,6 +1,7 @@
 import { composeServer } from './compose.ts'
 import { ConfigError, parseConfig, readEnv, type Config, type Env } from './platform/config/index.ts'
 import { createLog } from './platform/log.ts'
+import { readProtectionConfig } from './protection/index.ts'
 import { startFoundation } from './start.ts'
 
 export type Running = {
@@ -21,10 +22,13 @@ const IMPATIENT_AFTER_MS = 1_000
  */
 export async function startServer(env: Env = readEnv(process.env)): Promise<Running> {
   const config = parseConfig(env)
+  const protecting = readProtectionConfig(env)
+  if (protecting.faults.length > 0) throw new ConfigError(protecting.faults)
   const log = createLog(config.LOG_LEVEL)
+  for (const warning of protecting.warnings) log.warn(warning)
   const foundation = await startFoundation(config, log)
   try {
-    const server = await composeServer(config, foundation, log)
+    const server = await composeServer(config, protecting.config, foundation, log)
     const { url, notices } = await server.start()
     return {
       url,

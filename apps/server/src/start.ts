@@ -1,3 +1,4 @@
+import type { Redis } from 'ioredis'
 import { migrateUp, openPool, type Sql } from './platform/db/index.ts'
 import type { Config } from './platform/config/index.ts'
 import { memoryKv, redisKv, type Kv } from './platform/kv/index.ts'
@@ -13,6 +14,8 @@ export type Foundation = {
   /** For programs of their own pool (the job queue): the address and the role to take on. */
   database: { url: string; role: string | undefined }
   kv: Kv
+  /** The client behind `kv`, for scripts that run in Redis; undefined without one. */
+  redis: Redis | undefined
   secrets: Secrets
   embedded: boolean
   stop(): Promise<void>
@@ -71,9 +74,18 @@ export async function startFoundation(config: Config, log: Log): Promise<Foundat
     const sql = openPool(database.appUrl, { max: config.DATABASE_POOL, ...(role ? { role } : {}) })
     stops.push(() => sql.end({ timeout: 5 }))
     await assertSameSecrets(sql, secrets)
-    const kv = config.REDIS_URL ? await redisKv(config.REDIS_URL, log) : memoryKv()
+    const shared = config.REDIS_URL ? await redisKv(config.REDIS_URL, log) : undefined
+    const kv = shared ?? memoryKv()
     stops.push(() => kv.close())
-    return { sql, database: { url: database.appUrl, role }, kv, secrets, embedded: database.embedded, stop }
+    return {
+      sql,
+      database: { url: database.appUrl, role },
+      kv,
+      redis: shared?.client,
+      secrets,
+      embedded: database.embedded,
+      stop,
+    }
   } catch (error) {
     await stop()
     throw error

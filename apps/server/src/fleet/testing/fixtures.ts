@@ -56,7 +56,6 @@ export async function house(scope: Scope, db: Sql, random?: () => number): Promi
     config: { ALLOWED_HOSTS: [], CORS_ORIGINS: [], PUBLIC_URL: undefined },
     log,
     // Fastify awaits it.
-    // oxlint-disable-next-line typescript/no-misused-promises
     authenticate: async (req) => {
       const { needs = '' } = req.routeOptions.config
       if (needs === 'public') return

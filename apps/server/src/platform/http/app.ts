@@ -1,6 +1,11 @@
 import type { Socket } from 'node:net'
 import cors from '@fastify/cors'
-import fastify, { LogController, type FastifyBaseLogger, type onRequestAsyncHookHandler, type onRequestHookHandler } from 'fastify'
+import fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type onRequestAsyncHookHandler,
+  type onRequestHookHandler,
+} from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Config } from '../config/index.ts'
@@ -32,7 +37,7 @@ export type HttpOptions = {
   /** Bans and limits: before anything else is looked at. */
   protect?: onRequestHookHandler
   /** Session and permission: after 404, 405 and version, before the body is read. */
-  authenticate?: onRequestHookHandler | onRequestAsyncHookHandler
+  authenticate?: onRequestAsyncHookHandler
 }
 
 export const BODY_LIMIT = 64 * 1024
