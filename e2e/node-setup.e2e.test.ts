@@ -3,6 +3,7 @@ import { chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { after, before, test } from 'node:test'
+import { generateKeyPair, generatePresharedKey } from '@prime-vpn/wireguard'
 import { FakeControl, snapshot } from '../apps/node/src/testing/fake-control.ts'
 import { AgentProcess, eventually, prime } from './node-agent-process.ts'
 import { Lab, sh, type Customer } from './node-lab.ts'
@@ -120,6 +121,12 @@ test('an enrolment whose answer was lost is made again with the same keys', asyn
   await control.hear('auth')
   assert.equal(control.enrolments[0]?.public_key, keys[0])
   await second.stop()
+  // The command of the unit goes on working after the token was used and its file emptied.
+  control.heard = []
+  const third = new AgentProcess(joinArgs(dir, '-'))
+  await control.hear('auth')
+  await third.stop()
+  assert.equal(control.enrolments.length, 1)
   assert.equal((await prime('leave', '--data-dir', dir)).code, 0)
 })
 
@@ -158,6 +165,11 @@ test('as nobody with CAP_NET_ADMIN alone it joins, carries traffic and leaves, a
       await place.udpSend(OUTSIDE, 7, 'hello')
       return (await lab.outside.received(60)).length > 0
     })
+    control.send({ type: 'changes', since: '1', revision: '2', changes: [{ slot: 3, version: 1, peer: null }] })
+    control.send({ type: 'changes', since: '2', revision: '3', changes: [{ slot: 3, version: 2, peer: stranger(3) }] })
+    control.send({ type: 'changes', since: '3', revision: '4', changes: [{ slot: 3, version: 3, peer: null }] })
+    const { slots } = await control.hear('applied', ({ revision }) => revision === '4')
+    assert.deepEqual([slots[0]?.ok, slots[0]?.held], [true, false], 'a removal with its flush works without root')
     // Packets without a pause while the agent dies, comes back, and the node leaves.
     const stream = place.udpSend(OUTSIDE, 7, 'stream', { port: 4_444, times: 1_500, gapMs: 1 })
     await agent.stop('SIGKILL')
@@ -174,6 +186,12 @@ test('as nobody with CAP_NET_ADMIN alone it joins, carries traffic and leaves, a
   } finally {
     await agent.stop('SIGKILL')
   }
+})
+
+const stranger = (slot: number) => ({
+  public_key: generateKeyPair().publicKey,
+  preshared_key: generatePresharedKey(),
+  allowed_ips: [`10.77.4.${slot}/32`],
 })
 
 /** The command of an unprivileged unit: nobody, one capability, a /dev/net/tun and a /run/wireguard it may use. */

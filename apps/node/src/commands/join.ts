@@ -33,31 +33,36 @@ type Join = Extract<Command, { name: 'join' }>
  */
 export async function join(command: Join, log: Log, stdin: NodeJS.ReadableStream = process.stdin): Promise<void> {
   checkPlainHttp(command.url)
-  const token = command.token === '-' ? await readToken(stdin) : command.token
+  const given = command.token === '-' ? await readToken(stdin) : command.token
   const dir = await openDataDir(command.dataDir)
   const lock = await takeLock(dir)
   try {
-    const identity = await prepare(dir, command, token)
-    if (identity.enrolled && identity.token_digest === digestOf(token)) {
-      log('info', 'already_enrolled')
-      return
-    }
-    await register(dir, { ...identity, token_digest: digestOf(token) }, command, token, log)
+    const found = await loadIdentity(dir)
+    checkFits(found, command)
+    const known = found?.enrolled && (given === null || found.token_digest === digestOf(given))
+    if (known) return log('info', 'already_enrolled')
+    if (given === null) throw new UsageError('no token came on stdin')
+    await register(dir, await prepare(dir, found, command, given), command, given, log)
   } finally {
     await lock.release()
   }
 }
 
-/** The identity to join with: the one that is there when it fits the command, or a new one. */
-async function prepare(dir: string, command: Join, token: string): Promise<Identity> {
-  const found = await loadIdentity(dir)
-  if (found && found.control_url !== command.url && found.enrolled)
+/** @throws {UsageError} this directory is enrolled elsewhere, or with another interface */
+function checkFits(found: Identity | null, command: Join): void {
+  if (!found?.enrolled) return
+  if (found.control_url !== command.url)
     throw new UsageError('this data directory belongs to another control plane; run prime-node leave first')
-  if (found && found.interface !== command.interface && found.enrolled)
+  if (found.interface !== command.interface)
     throw new UsageError(`this node uses the interface ${found.interface}; run prime-node leave first`)
+}
+
+/** The identity to enrol with, on the disk: the keys that are there, or new ones. */
+async function prepare(dir: string, found: Identity | null, command: Join, token: string): Promise<Identity> {
   const { url: control_url, backend } = command
   const wish = { control_url, interface: command.interface, backend, token_digest: digestOf(token) }
-  const identity = found?.enrolled ? found : found ? { ...found, ...wish } : newIdentity(wish)
+  if (found?.enrolled) return { ...found, token_digest: wish.token_digest }
+  const identity = found ? { ...found, ...wish } : newIdentity(wish)
   await saveIdentity(dir, identity)
   return identity
 }
@@ -109,7 +114,8 @@ async function checkMachine(dir: string, identity: Identity): Promise<'kernel' |
   }
 }
 
-async function readToken(stdin: NodeJS.ReadableStream): Promise<string> {
-  for await (const line of createInterface({ input: stdin })) return checkToken(line.trim())
-  throw new UsageError('no token came on stdin')
+/** The first line of stdin; null when there is none, as with a token file that was emptied after its use. */
+async function readToken(stdin: NodeJS.ReadableStream): Promise<string | null> {
+  for await (const line of createInterface({ input: stdin })) return line.trim() === '' ? null : checkToken(line.trim())
+  return null
 }
