@@ -166,7 +166,16 @@ export async function composeServer(
   }
   const tunnels = createTunnels(tunnelDeps)
   const loadOf = (serverId: string): number | null => fleet.byId(serverId)?.view.load ?? null
-  const usage = createUsage({ db, kv, log, auth, links: nodeLinks, loadOf, queryJwt: config.WS_QUERY_JWT })
+  const usage = createUsage({
+    db,
+    kv,
+    log,
+    auth,
+    links: nodeLinks,
+    loadOf,
+    queryJwt: config.WS_QUERY_JWT,
+    limitSockets: async (userId, req) => void (await protection.attempts.spend('WEBSOCKET', userId, req.raw)),
+  })
   live.set(usage.live)
 
   const app = await createApp({ config, log, protect: protection.protect, authenticate: auth.authenticate })

@@ -18,7 +18,7 @@ export type SocketRouteDeps = {
   sockets: Sockets
   /** `WS_QUERY_JWT` */
   queryJwt: boolean
-  /** The rule `WEBSOCKET`: throws when this user opens too many. */
+  /** The rule `WEBSOCKET` for opens by ticket, whose user is known only here; throws when there are too many. */
   limit?: (userId: string, req: UpgradeRequest) => Promise<void>
 }
 
@@ -35,9 +35,10 @@ function tokenOf(req: UpgradeRequest, queryJwt: boolean): { token: string; ticke
   return { token: asked, ticket: false }
 }
 
-async function admit(req: UpgradeRequest, { auth, kv, queryJwt }: SocketRouteDeps): Promise<Admission> {
+async function admit(req: UpgradeRequest, { auth, kv, queryJwt, limit }: SocketRouteDeps): Promise<Admission> {
   const { token, ticket } = tokenOf(req, queryJwt)
   const principal = ticket ? await takeTicket(kv, auth, token) : await auth.authenticateToken(token)
+  if (ticket) await limit?.(principal.userId, req)
   // A ticket stands for its session, a token for itself.
   return { principal, until: ticket ? principal.sessionExpiresAt : principal.credentialExpiresAt }
 }
@@ -50,7 +51,7 @@ function protocolOf({ protocols }: UpgradeRequest): string | undefined {
 
 /** `WS /ws/connection/{user_id}`: live metrics of one's own tunnels. Everything is judged before the upgrade. */
 export function socketRoute(deps: SocketRouteDeps): UpgradeRoute {
-  const { sockets, limit } = deps
+  const { sockets } = deps
   return {
     path: '/api/v1/ws/connection/:user_id',
     maxPayload: MAX_PAYLOAD,
@@ -59,7 +60,6 @@ export function socketRoute(deps: SocketRouteDeps): UpgradeRoute {
       if (unknown !== undefined) throw invalidField(unknown.slice(0, 100), 'is not known here')
       const admission = await admit(req, deps)
       const { principal } = admission
-      await limit?.(principal.userId, req)
       assertMay(principal, 'usage:read')
       if (req.params.user_id?.toLowerCase() !== principal.userId) throw new NotFound()
       if (sockets.countOf(principal.userId) >= MAX_SOCKETS)
