@@ -51,6 +51,7 @@ export class Agent {
   readonly #timers = new Set<NodeJS.Timeout>()
   readonly #findings = new Set<FindingCode>()
   #state: AgentState
+  #phase: 'running' | 'stopping' | 'stopped' = 'running'
   #working = false
   #guarding = false
   #unwatch: () => void = () => undefined
@@ -91,11 +92,15 @@ export class Agent {
 
   /** Ends the link and the work under way, and leaves interface, peers and rules as they are. */
   async stop(exit: Exit): Promise<void> {
+    if (this.#phase !== 'running') return
+    this.#phase = 'stopping'
     for (const timer of this.#timers) clearInterval(timer)
     this.#timers.clear()
     this.#unwatch()
     for (const socket of this.#sockets.values()) socket.close(1001, 'stopping')
+    // What the kernel was told is still written down; no new link is dialled for it.
     await Promise.race([this.#queue.idle(), pause(3_000)])
+    this.#phase = 'stopped'
     this.#deps.journal.close()
     this.#end(exit)
   }
@@ -121,6 +126,7 @@ export class Agent {
 
   /** Takes events one after the other, also those that carrying out an effect brings at once. */
   #take(event: AgentEvent): void {
+    if (this.#phase === 'stopped') return
     this.#events.push(event)
     if (this.#working) return
     this.#working = true
@@ -190,6 +196,7 @@ export class Agent {
   }
 
   #dial(link: number, after: number): void {
+    if (this.#phase !== 'running') return
     this.#linked = 'connecting'
     this.#later(after, () => {
       const { control_url } = this.#deps.keeper.identity()

@@ -119,12 +119,13 @@ async function runWave(
   later: (work: Promise<void>) => void,
 ): Promise<void> {
   const ending = wave.filter(({ op }) => endsACount(driver, op))
-  const sets = wave.filter((job) => !ending.includes(job))
+  const begun = new Set(ending)
+  const sets = wave.filter((job) => !begun.has(job))
   const gone = ending.filter(({ op }) => leaves(op))
   // An address is given again only when the flows of its former holder are forgotten.
   await flusher.of(wave.flatMap(({ op }) => (leaves(op) ? [] : addressesOf(op))))
   const failed = await write(driver, [
-    ...sets.map((job) => ({ job, ops: toDriver(job.op) })),
+    ...sets.map((job) => ({ job, ops: inPlace(job.op) })),
     ...gone.map((job): Write => ({ job, ops: [{ op: 'mute', publicKey: keyOf(job.op) }] })),
   ])
   for (const job of sets) finish(job, failed.get(job) ?? { ok: true, last: null })
@@ -135,7 +136,7 @@ async function runWave(
   if (!(counters instanceof Map)) return ending.forEach((job) => finish(job, counters))
   const notRemoved = await write(
     driver,
-    ending.map((job) => ({ job, ops: toDriver(job.op) })),
+    ending.map((job) => ({ job, ops: anew(job.op) })),
   )
   const resultOf = (job: Job): KernelResult =>
     notRemoved.get(job) ?? failed.get(job) ?? { ok: true, last: lastOf(counters.get(keyOf(job.op))) }
@@ -149,12 +150,15 @@ async function runWave(
   )
 }
 
-function toDriver(op: KernelOp): PeerOp[] {
-  if (!('peer' in op)) return [{ op: 'remove', publicKey: op.public_key }]
+/** Who is not held needs no removal first: WireGuard would make a peer, with its costly key exchange, to remove it. */
+function inPlace(op: KernelOp): PeerOp[] {
+  if (!('peer' in op)) return []
   const { public_key: publicKey, preshared_key: presharedKey, allowed_ips } = op.peer
-  const set: PeerOp = { op: 'set', peer: { publicKey, presharedKey, allowedIps: [...allowed_ips] } }
-  return op.op === 'reset' || op.fresh ? [{ op: 'remove', publicKey }, set] : [set]
+  return [{ op: 'set', peer: { publicKey, presharedKey, allowedIps: [...allowed_ips] } }]
 }
+
+/** Ends a count: removes, and for who stays adds again in the same write. */
+const anew = (op: KernelOp): PeerOp[] => [{ op: 'remove', publicKey: keyOf(op) }, ...inPlace(op)]
 
 type Write = { job: Job; ops: PeerOp[] }
 
