@@ -68,8 +68,11 @@ export function wishesOf(at: Circumstances, table: LimitTable, ids: CallerIds): 
       add(own, client.ids.address, factor)
       if (client.ids.prefix) add(own, client.ids.prefix, factor * PREFIX_FACTOR)
     }
-    for (const account of at.accounts)
-      add(own, own === 'AUTH_LOGIN' ? ids.ofAccountAt(account, client.address) : ids.ofAccount(account))
+    for (const account of at.accounts) {
+      if (own === 'AUTH_PASSWORD_RESET') add(own, ids.ofAccount(account))
+      // Where the address counts by the same limit, one account at that address can never be over it first.
+      else if (client.listed || fleet) add(own, ids.ofAccountAt(account, client.address))
+    }
   } else if (userId !== null) {
     add(own, ids.of('user', userId))
   } else if (!client.listed) {
