@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { test, type TestContext } from 'node:test'
+import { WebSocket } from 'ws'
+import { Upgrades } from '../platform/http/index.ts'
+import { createLog } from '../platform/log.ts'
+import { defer } from '../platform/testing/index.ts'
+import { parseNetwork } from './address/address.ts'
+import { messageBudget } from './message-budget.ts'
+import { protectedApp, type Kit } from './testing/kit.ts'
+
+type Opened = { status: number; headers: Record<string, unknown>; code?: string }
+
+async function sockets(t: TestContext): Promise<Kit & { open(path: string, token?: string): Promise<Opened> }> {
+  const kit = await protectedApp(t, { env: { IP_RATE_LIMIT: '1000', DDOS_THRESHOLD: '5000' } })
+  const config = { ALLOWED_HOSTS: [], CORS_ORIGINS: [], PUBLIC_URL: undefined }
+  const upgrades = new Upgrades(config, createLog('silent'), kit.protection.protectUpgrade)
+  const handle = {
+    maxPayload: 1_024,
+    handle: async (_: unknown, accept: () => Promise<WebSocket>) => void (await accept()),
+  }
+  upgrades.add({ ...handle, path: '/api/v1/ws/connection/:user_id' })
+  upgrades.add({ ...handle, path: '/api/v1/node/link', rule: 'NODE_LINK' })
+  upgrades.attach(kit.app.server)
+  await kit.app.listen({ host: '127.0.0.1', port: 0 })
+  defer(t, () => upgrades.close())
+  const { port } = kit.app.server.address() as AddressInfo
+  return {
+    ...kit,
+    async open(path, token) {
+      const headers = token ? { authorization: `Bearer ${token}` } : {}
+      const ws = new WebSocket(`ws://127.0.0.1:${port}${path}`, { headers })
+      ws.on('error', () => undefined)
+      const opened = once(ws, 'open').then((): Opened => ({ status: 101, headers: {} }))
+      const refused = once(ws, 'unexpected-response').then(async (args): Promise<Opened> => {
+        const res = args[1] as NodeJS.ReadableStream & { statusCode: number; headers: Record<string, unknown> }
+        let text = ''
+        for await (const chunk of res) text += String(chunk)
+        const { error } = JSON.parse(text) as { error: { code: string } }
+        return { status: res.statusCode, headers: res.headers, code: error.code }
+      })
+      const answer = await Promise.race([opened, refused])
+      ws.terminate()
+      return answer
+    },
+  }
+}
+
+test('opens are limited by user; the refusal is the contract’s answer before the upgrade', async (t) => {
+  const { open } = await sockets(t)
+  for (let i = 0; i < 7; i++) assert.equal((await open('/ws/connection/u', 'user-1')).status, 101)
+  const refused = await open('/ws/connection/u', 'user-1')
+  assert.deepEqual([refused.status, refused.code], [429, 'RATE_LIMITED'])
+  assert.equal(refused.headers['x-ratelimit-limit'], '7')
+  assert.equal(refused.headers['retry-after'], refused.headers['x-ratelimit-reset'])
+  assert.equal((await open('/ws/connection/u', 'user-2')).status, 101)
+})
+
+test('a path without a socket counts as an unknown route', async (t) => {
+  const { open, protection } = await sockets(t)
+  assert.equal((await open('/ws/nowhere')).status, 404)
+  assert.equal(protection.state.suspicion.counted.get('unknown-route'), 1)
+})
+
+test('a node’s link is not counted, but a banned address opens none', async (t) => {
+  const { open, protection } = await sockets(t)
+  for (let i = 0; i < 100; i++) assert.equal((await open('/node/link')).status, 101)
+  const network = parseNetwork('127.0.0.1')
+  assert.ok(network)
+  protection.state.bans.apply({ network, leftMs: 60_000 })
+  assert.equal((await open('/node/link')).code, 'IP_BANNED')
+})
+
+test('messages of a socket have a budget by the same rules as requests', () => {
+  let now = 0
+  const take = messageBudget({ limit: 3, burst: 1, windowMs: 1_000 }, () => now)
+  assert.deepEqual([take(), take(), take(), take(), take()], [true, true, true, true, false])
+  now = 1_000
+  assert.equal(take(), true)
+})
