@@ -67,18 +67,14 @@ export async function eachLine(
   take: (line: string) => void,
   timeoutMs = 60_000,
 ): Promise<void> {
-  const stdio = ['ignore', 'pipe', 'ignore'] as const
-  const child = spawn(program, [...args], {
-    env: minimalEnv(),
-    stdio: [...stdio],
-    timeout: timeoutMs,
-    killSignal: 'SIGKILL',
-  })
+  const child = spawn(program, [...args], { env: minimalEnv(), stdio: ['ignore', 'pipe', 'ignore'] })
+  // spawn's own timeout would hold the process for its whole length when the program does not exist.
+  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs)
   const ended = new Promise<number | null>((resolve, reject) => {
     child.on('error', (error) => reject(new CannotRun(`${program} is not installed or may not be started`, error)))
     child.on('close', resolve)
   })
-  if (child.stdout) createInterface({ input: child.stdout }).on('line', take)
-  const code = await ended
+  createInterface({ input: child.stdout }).on('line', take)
+  const code = await ended.finally(() => clearTimeout(timer))
   if (code !== 0 && code !== 1) throw new ProgramFailed(program, code, 'it did not come to its end')
 }
