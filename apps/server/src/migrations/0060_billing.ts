@@ -31,6 +31,7 @@ create table billing_customers (
   trial_used_at timestamptz,
   sync_begun bigint not null default 0,
   sync_applied bigint not null default 0,
+  acts integer not null default 0,
   created_at timestamptz not null default clock_timestamp(),
   delete_after timestamptz
 );

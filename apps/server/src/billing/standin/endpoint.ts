@@ -70,10 +70,13 @@ export const listEndpoint = <K extends Kind, S extends z.ZodRawShape>(
   shape: S,
   fits: (thing: Of<K>, params: z.infer<z.ZodObject<S>>, world: World) => boolean,
 ): Endpoint =>
-  endpoint('GET', path, { ...listFields, ...shape }, (world, params) =>
-    page(
+  endpoint('GET', path, { ...listFields, ...shape }, (world, params) => {
+    const { customer } = params as { customer?: string }
+    if (customer !== undefined && !world.store.state.deleted[customer])
+      world.store.get('customer', customer, 'customer')
+    return page(
       path,
       world.store.all(kind, (thing) => fits(thing, params as z.infer<z.ZodObject<S>>, world)),
       params as Cursor,
-    ),
-  )
+    )
+  })

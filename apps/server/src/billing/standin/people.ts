@@ -56,6 +56,7 @@ export const peopleEndpoints = [
     )
     for (const subscription of live) endSubscription(world, subscription)
     store.remove(id)
+    store.state.deleted[id] = true
     emit('customer.deleted', customer)
     return { id, object: 'customer', deleted: true }
   }),

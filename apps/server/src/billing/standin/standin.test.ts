@@ -43,7 +43,7 @@ test('a parameter that is unknown or missing is an error, as at Stripe', async (
   await assert.rejects(stripe.subscriptions.create(unknown), failsWith('parameter_unknown'))
   const nested = {
     customer: customer.id,
-    items: [{ price: monthly.id, colour: 'red' }],
+    items: [{ price: monthly.id, ...{ colour: 'red' } }],
   } as Stripe.SubscriptionCreateParams
   await assert.rejects(stripe.subscriptions.create(nested), failsWith('parameter_unknown'))
   await assert.rejects(stripe.subscriptions.create({ customer: customer.id }), failsWith('parameter_missing'))

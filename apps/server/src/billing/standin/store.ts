@@ -45,6 +45,8 @@ export type State = {
   discounts: Record<string, { coupon: string; used: boolean }>
   /** Subscriptions whose first paying card becomes their default. */
   saves: Record<string, true>
+  /** Customers that were deleted: their lists can still be read. */
+  deleted: Record<string, true>
 }
 
 export const emptyState = (now: number): State => ({
@@ -58,6 +60,7 @@ export const emptyState = (now: number): State => ({
   pending: {},
   discounts: {},
   saves: {},
+  deleted: {},
 })
 
 /** The objects by id. Ids are random; the order of making is kept. */

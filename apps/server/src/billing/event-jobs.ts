@@ -1,0 +1,116 @@
+import { z } from 'zod'
+import { maybeOne } from '../platform/db/index.ts'
+import { customerById, customerByStripeId, type Customer } from './customers.ts'
+import { endAtStripe } from './acts.ts'
+import { nowOf, type Parts } from './parts.ts'
+import { idOf, isMissing, isRefusal } from './stripe.ts'
+import { syncCustomer } from './sync.ts'
+
+const isKnown = (customer: Customer | undefined): customer is Customer & { stripe_customer_id: string } =>
+  customer?.stripe_customer_id != null
+
+/** Events of customers that are not ours (another product of the same Stripe account) are done with. */
+async function closeEvents(parts: Parts, stripeCustomerId: string): Promise<void> {
+  await parts.db`
+    update billing_events set applied_at = ${nowOf(parts)} where stripe_customer_id = ${stripeCustomerId} and applied_at is null`
+}
+
+/** Applies whatever happened to a customer: his present state is read and written. */
+export const syncJob =
+  (parts: Parts) =>
+  async (payload: unknown): Promise<void> => {
+    if (!parts.billingEnabled()) return
+    const { customer: stripeId } = z.object({ customer: z.string() }).parse(payload)
+    const customer = await customerByStripeId(parts.db, stripeId)
+    if (isKnown(customer)) await syncCustomer(parts, customer)
+    else await closeEvents(parts, stripeId)
+  }
+
+type EventRow = { id: string; object_id: string | null; type: string }
+
+/** Whom an object is about that does not say so itself: refunds and disputes name a charge, payments an invoice. */
+async function customerOfObject(parts: Parts, { type, object_id }: EventRow): Promise<string | null> {
+  if (object_id === null) return null
+  const { sdk } = parts.stripe()
+  const ofCharge = async (charge: string | { id: string } | null | undefined) => {
+    const id = idOf(charge)
+    return id === null ? null : idOf((await sdk.charges.retrieve(id)).customer)
+  }
+  if (type.startsWith('charge.dispute.')) return ofCharge((await sdk.disputes.retrieve(object_id)).charge)
+  if (type.startsWith('refund.') || type === 'charge.refund.updated')
+    return ofCharge((await sdk.refunds.retrieve(object_id)).charge)
+  if (type.startsWith('radar.')) return ofCharge((await sdk.radar.earlyFraudWarnings.retrieve(object_id)).charge)
+  if (type.startsWith('invoice_payment.')) {
+    const invoice = idOf((await sdk.invoicePayments.retrieve(object_id)).invoice)
+    return invoice === null ? null : idOf((await sdk.invoices.retrieve(invoice)).customer)
+  }
+  return null
+}
+
+/** Applies an event that names no customer. */
+export const resolveJob =
+  (parts: Parts) =>
+  async (payload: unknown): Promise<void> => {
+    if (!parts.billingEnabled()) return
+    const { event: eventId } = z.object({ event: z.string() }).parse(payload)
+    const event = await maybeOne(parts.db<EventRow[]>`
+      select id, object_id, type from billing_events where id = ${eventId} and applied_at is null`)
+    if (!event) return
+    let stripeId: string | null = null
+    try {
+      stripeId = await customerOfObject(parts, event)
+    } catch (error) {
+      if (!isMissing(error)) throw error
+    }
+    const customer = stripeId === null ? undefined : await customerByStripeId(parts.db, stripeId)
+    if (isKnown(customer)) await syncCustomer(parts, customer)
+    await parts.db`update billing_events set applied_at = ${nowOf(parts)} where id = ${eventId}`
+  }
+
+const CustomerPayload = z.object({ customer: z.uuid() })
+
+/** Closes what an order that was given up left at Stripe, so that it is not paid beside the next one. */
+export const tidyJob =
+  (parts: Parts) =>
+  async (payload: unknown): Promise<void> => {
+    if (!parts.billingEnabled()) return
+    const customer = await customerById(parts.db, CustomerPayload.parse(payload).customer)
+    if (!isKnown(customer)) return
+    const { sdk } = parts.stripe()
+    const of = { customer: customer.stripe_customer_id, limit: 100 }
+    const dropped = new Set(
+      (
+        await parts.db<{ id: string }[]>`
+          select id from billing_orders where customer_id = ${customer.id} and state = 'dropped'`
+      ).map(({ id }) => id),
+    )
+    const sessions = await sdk.checkout.sessions.list({ ...of, status: 'open' })
+    for (const { id, metadata } of sessions.data) {
+      if (!dropped.has(metadata?.order ?? '')) continue
+      try {
+        await sdk.checkout.sessions.expire(id, {}, { idempotencyKey: `session:${id}:expire` })
+      } catch (error) {
+        // It was paid or ran out meanwhile: the next read of the customer judges it.
+        if (!isRefusal(error)) throw error
+      }
+    }
+    const begun = await sdk.subscriptions.list({ ...of, status: 'incomplete' })
+    for (const { id, metadata } of begun.data)
+      if (dropped.has(metadata.order ?? '')) await endAtStripe(parts, id, `abandoned:${id}:cancel`)
+  }
+
+/** An erased account: Stripe's customer goes, which ends what he pays. Charges stay there, as the law wants. */
+export const forgetJob =
+  (parts: Parts) =>
+  async (payload: unknown): Promise<void> => {
+    if (!parts.billingEnabled()) return
+    const customer = await customerById(parts.db, CustomerPayload.parse(payload).customer)
+    if (!isKnown(customer) || customer.user_id !== null) return
+    try {
+      await parts
+        .stripe()
+        .sdk.customers.del(customer.stripe_customer_id, {}, { idempotencyKey: `customer:${customer.id}:delete` })
+    } catch (error) {
+      if (!isMissing(error)) throw error
+    }
+  }

@@ -1,0 +1,146 @@
+import { audit } from '../platform/audit.ts'
+import { maybeOne, violatedConstraint, type Tx } from '../platform/db/index.ts'
+import { Conflict, invalidField, NotFound } from '../platform/errors.ts'
+import { newId } from '../platform/ids.ts'
+import { endAtStripe } from './acts.ts'
+import type { Actor } from './admin-plans.ts'
+import { nextAct } from './change.ts'
+import { knownCustomer } from './customers.ts'
+import { nowOf, type Parts } from './parts.ts'
+import { planById } from './plan-store.ts'
+import { asking } from './stripe.ts'
+import { settleGrants } from './sync-store.ts'
+import { syncCustomer } from './sync.ts'
+
+const DAY_MS = 86_400_000
+
+export type GrantWish =
+  { action: 'grant'; plan_id: string; days: number } | { action: 'extend'; days: number } | { action: 'cancel' }
+
+type Live = {
+  id: string
+  source: 'stripe' | 'grant' | 'voucher'
+  status: 'active' | 'past_due'
+  end_date: Date | null
+  plan_id: string
+  stripe_subscription_id: string | null
+}
+
+const lockUser = (tx: Tx, userId: string) => tx`select from users where id = ${userId} for no key update`
+const lockLive = (tx: Tx, userId: string): Promise<Live | undefined> =>
+  maybeOne(tx<Live[]>`
+    select id, source, status, end_date, plan_id, stripe_subscription_id from subscriptions
+     where user_id = ${userId} and status in ('active', 'past_due') for update`)
+
+/**
+ * Gives a plan for some days; on top of the same plan that was given before.
+ * @throws {Conflict} a paid subscription runs, or another plan was given
+ */
+export async function giveDays(
+  parts: Parts,
+  tx: Tx,
+  userId: string,
+  { planId, days, source }: { planId: string; days: number; source: 'grant' | 'voucher' },
+): Promise<void> {
+  const plan = await planById(tx, planId)
+  if (!plan?.is_active || plan.billing_period === 'free')
+    throw invalidField('plan_id', 'is not a plan that can be given')
+  const now = nowOf(parts)
+  await settleGrants(tx, userId, now)
+  const live = await lockLive(tx, userId)
+  if (live?.source === 'stripe') throw new Conflict('A paid subscription runs already.')
+  if (live && live.plan_id !== planId) throw new Conflict('Another plan runs already.')
+  if (live?.end_date === null) throw new Conflict('The plan runs without end already.')
+  const end = new Date((live?.end_date ?? now).getTime() + days * DAY_MS)
+  if (live) await tx`update subscriptions set end_date = ${end}, updated_at = clock_timestamp() where id = ${live.id}`
+  else
+    await tx`
+      insert into subscriptions (id, user_id, plan_id, plan_type, status, start_date, end_date, auto_renew, source)
+      values (${newId()}, ${userId}, ${planId}, ${plan.billing_period}, 'active', ${now}, ${end}, false, ${source})`
+  await parts.onEntitlementChanged(tx, userId)
+}
+
+async function extend(parts: Parts, userId: string, days: number): Promise<void> {
+  const live = await maybeOne(parts.db<Live[]>`
+    select id, source, status, end_date, plan_id, stripe_subscription_id from subscriptions
+     where user_id = ${userId} and status in ('active', 'past_due')`)
+  if (!live) throw new Conflict('There is no plan to extend.')
+  if (live.status === 'past_due') throw new Conflict('A payment is missing: it must be paid first.')
+  if (live.source !== 'stripe') {
+    await parts.db.begin(async (tx) => {
+      await lockUser(tx, userId)
+      await giveDays(parts, tx, userId, {
+        planId: live.plan_id,
+        days,
+        source: live.source === 'voucher' ? 'voucher' : 'grant',
+      })
+    })
+    return
+  }
+  // Days for nothing in a paid subscription are a trial: the next payment moves by so much.
+  const customer = await knownCustomer(parts.db, userId)
+  const { stripe_subscription_id: id, end_date } = live
+  if (!customer || id === null || end_date === null) throw new Conflict('There is no plan to extend.')
+  await asking(async () => {
+    await parts
+      .stripe()
+      .sdk.subscriptions.update(
+        id,
+        { trial_end: Math.floor(end_date.getTime() / 1000) + days * 86_400, proration_behavior: 'none' },
+        { idempotencyKey: await nextAct(parts.db, live.id) },
+      )
+    await syncCustomer(parts, customer)
+  })
+}
+
+async function cancelNow(parts: Parts, userId: string): Promise<void> {
+  const live = await parts.db.begin(async (tx) => {
+    await lockUser(tx, userId)
+    const found = await lockLive(tx, userId)
+    if (!found) throw new Conflict('There is no plan to cancel.')
+    if (found.source === 'stripe') return found
+    const now = nowOf(parts)
+    await tx`
+      update subscriptions set status = 'canceled', end_date = least(end_date, ${now}), ended_at = ${now}, updated_at = clock_timestamp()
+       where id = ${found.id}`
+    await parts.onEntitlementChanged(tx, userId)
+    return undefined
+  })
+  if (!live) return
+  const customer = await knownCustomer(parts.db, userId)
+  const id = live.stripe_subscription_id
+  if (!customer || id === null) throw new Conflict('There is no plan to cancel.')
+  await asking(async () => {
+    await endAtStripe(parts, id, await nextAct(parts.db, live.id))
+    await syncCustomer(parts, customer)
+  })
+}
+
+/**
+ * Staff's hand on somebody's plan: give, extend, end now.
+ * @throws {NotFound} no such user; {Conflict}; {Unavailable} a paid one and Stripe is away
+ */
+export async function changeBySupport(parts: Parts, actor: Actor, userId: string, wish: GrantWish): Promise<void> {
+  const [user] = await parts.db`select from users where id = ${userId}`
+  if (!user) throw new NotFound('The user')
+  try {
+    if (wish.action === 'grant')
+      await parts.db.begin(async (tx) => {
+        await lockUser(tx, userId)
+        await giveDays(parts, tx, userId, { planId: wish.plan_id, days: wish.days, source: 'grant' })
+      })
+    else if (wish.action === 'extend') await extend(parts, userId, wish.days)
+    else await cancelNow(parts, userId)
+  } catch (error) {
+    if (violatedConstraint(error) === 'subscriptions_one_live')
+      throw new Conflict('Another plan was begun at this moment.')
+    throw error
+  }
+  await audit(parts.db, {
+    actor: actor.userId,
+    action: `subscription.${wish.action}`,
+    subject: { type: 'user', id: userId },
+    fields: ['subscription'],
+    requestId: actor.requestId,
+  })
+}

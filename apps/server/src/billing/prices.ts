@@ -1,0 +1,98 @@
+import type Stripe from 'stripe'
+import type { Db, Sql } from '../platform/db/index.ts'
+import { invalidField } from '../platform/errors.ts'
+import type { Log } from '../platform/log.ts'
+import type { BillingConfig, Parts } from './parts.ts'
+import { currentPrice, planById, setStripePrice, unknownPrices, type PlanPrice, type PlanRow } from './plan-store.ts'
+
+/** A plan that can be bought now. @throws {InvalidInput} unknown, no longer sold, or free */
+export async function plannedPurchase(db: Db, planId: string): Promise<PlanRow> {
+  const plan = await planById(db, planId)
+  if (!plan?.is_active) throw invalidField('plan_id', 'is not a plan that is sold')
+  if (plan.billing_period === 'free') throw invalidField('plan_id', 'is free: there is nothing to pay')
+  return plan
+}
+
+async function productOf(sdk: Stripe, plan: PlanRow): Promise<string> {
+  const id = `prime_${plan.id}`
+  try {
+    const made = await sdk.products.create(
+      { id, name: plan.name, metadata: { plan: plan.id } },
+      { idempotencyKey: `product:${plan.id}` },
+    )
+    return made.id
+  } catch (error) {
+    const { code, type } = error as { code?: string; type?: string }
+    // Made before, perhaps under another name.
+    if (code === 'resource_already_exists' || type === 'StripeIdempotencyError') return id
+    throw error
+  }
+}
+
+/** Stripe's id of a price, made there when it does not know it yet. */
+export async function stripePriceOf(db: Db, sdk: Stripe, price: PlanPrice): Promise<string> {
+  if (price.stripe_price_id !== null) return price.stripe_price_id
+  const plan = await planById(db, price.plan_id)
+  if (!plan) throw new Error('a price without a plan')
+  const product = await productOf(sdk, plan)
+  const made = await sdk.prices.create(
+    {
+      product,
+      currency: price.currency.toLowerCase(),
+      unit_amount: price.amount_minor,
+      recurring: { interval: plan.billing_period === 'yearly' ? 'year' : 'month' },
+      metadata: { plan: plan.id, price: price.id },
+    },
+    { idempotencyKey: `price:${price.id}` },
+  )
+  await setStripePrice(db, price.id, made.id)
+  return made.id
+}
+
+/** The price to charge. @throws {InvalidInput} the plan is not sold in this currency */
+export async function priceIn(
+  parts: Parts,
+  plan: PlanRow,
+  currency = plan.currency,
+): Promise<PlanPrice & { stripe: string }> {
+  const price = await currentPrice(parts.db, plan.id, currency)
+  if (!price) throw invalidField('currency', `is not one that ${plan.name} is sold in`)
+  return { ...price, stripe: await stripePriceOf(parts.db, parts.stripe().sdk, price) }
+}
+
+/** Makes every price that Stripe does not know yet. @returns how many */
+export async function syncPrices(db: Sql, sdk: Stripe): Promise<number> {
+  const missing = await unknownPrices(db)
+  for (const price of missing) await stripePriceOf(db, sdk, price)
+  return missing.length
+}
+
+/** Prices that the operator made at Stripe, named by the environment, for the shipped plans. */
+export async function adoptConfiguredPrices(db: Sql, sdk: Stripe, config: BillingConfig, log: Log): Promise<void> {
+  const wanted = { premium_monthly: config.STRIPE_MONTHLY_PRICE_ID, premium_yearly: config.STRIPE_YEARLY_PRICE_ID }
+  for (const [planId, stripeId] of Object.entries(wanted)) {
+    if (stripeId === undefined) continue
+    const [known] = await db`select from plan_prices where stripe_price_id = ${stripeId} and is_current`
+    if (known) continue
+    const price = await sdk.prices.retrieve(stripeId)
+    const interval = planId === 'premium_yearly' ? 'year' : 'month'
+    if (!price.active || price.unit_amount === null || price.recurring?.interval !== interval) {
+      log.error({ plan: planId }, 'the configured Stripe price is no active price of that period: it is not used')
+      continue
+    }
+    await adoptPrice(db, planId, price.currency.toUpperCase(), price.unit_amount, stripeId)
+  }
+}
+
+/** Stripe's amount counts: what is shown is what is charged. The price it replaces stays for running subscriptions. */
+async function adoptPrice(db: Sql, planId: string, currency: string, amount: number, stripeId: string): Promise<void> {
+  await db.begin(async (tx) => {
+    await tx`update plan_prices set is_current = false where plan_id = ${planId} and currency = ${currency} and is_current`
+    await tx`
+      insert into plan_prices (id, plan_id, currency, amount_minor, stripe_price_id)
+      values (gen_random_uuid(), ${planId}, ${currency}, ${amount}, ${stripeId})
+      on conflict (stripe_price_id) do update set is_current = true, plan_id = excluded.plan_id`
+    await tx`update plans set price_minor = ${amount}, currency = ${currency}, updated_at = clock_timestamp()
+              where id = ${planId} and price_minor > 0`
+  })
+}

@@ -1,0 +1,202 @@
+import { z } from 'zod'
+import { audit } from '../platform/audit.ts'
+import { maybeOne, one, violatedConstraint, type Db, type Tx } from '../platform/db/index.ts'
+import { Conflict, Forbidden, invalidField, NotFound } from '../platform/errors.ts'
+import type { Idempotency } from '../platform/http/index.ts'
+import { newId } from '../platform/ids.ts'
+import { enqueue } from '../platform/jobs.ts'
+import type { KnownCustomer } from './customers.ts'
+import { notify } from './mails.ts'
+import { moneyText, toDecimal, toMinor } from './money.ts'
+import { nowOf, type Parts } from './parts.ts'
+import { isRefusal } from './stripe.ts'
+import { syncCustomer } from './sync.ts'
+
+export const REFUND_JOB = 'billing.refund'
+const DAY_MS = 86_400_000
+
+export type Asker = { userId: string; isStaff: boolean; requestId: string; idempotency: Idempotency | null }
+export type RefundWish = { payment_id: string; amount?: number | undefined; reason: string }
+
+type Payment = {
+  id: string
+  customer_id: string | null
+  user_id: string | null
+  amount_minor: number
+  currency: string
+  status: string
+  paid_at: Date
+  is_first: boolean
+}
+type Refund = {
+  id: string
+  payment_id: string
+  amount_minor: number
+  currency: string
+  status: 'pending' | 'succeeded' | 'failed'
+  reason: string
+  created_at: Date
+  by_user: boolean
+  user_id: string | null
+}
+
+const lockPayment = (tx: Tx, id: string): Promise<Payment | undefined> =>
+  maybeOne(tx<Payment[]>`
+    select p.id, p.customer_id, c.user_id, p.amount_minor, p.currency, p.status, p.paid_at,
+           not exists (select from payments e where e.customer_id = p.customer_id and (e.paid_at, e.id) < (p.paid_at, p.id)) as is_first
+      from payments p left join billing_customers c on c.id = p.customer_id
+     where p.id = ${id} for update of p`)
+
+const refundById = (db: Db, id: string): Promise<Refund | undefined> =>
+  maybeOne(db<Refund[]>`
+    select r.id, r.payment_id, r.amount_minor, p.currency, r.status, r.reason, r.created_at, r.by_user, c.user_id
+      from refunds r join payments p on p.id = r.payment_id left join billing_customers c on c.id = r.customer_id
+     where r.id = ${id}`)
+
+/** What no refund, done or under way, has taken yet. */
+async function leftOf(tx: Tx, payment: Payment): Promise<number> {
+  const { taken } = await one(tx<{ taken: bigint }[]>`
+    select coalesce(sum(amount_minor), 0) as taken from refunds where payment_id = ${payment.id} and status <> 'failed'`)
+  return payment.amount_minor - Number(taken)
+}
+
+/** A customer's own right: the first payment, whole, soon after it. */
+function assertOwnRight(parts: Parts, payment: Payment, wish: RefundWish): void {
+  if (wish.amount !== undefined)
+    throw invalidField('amount', 'is for staff: a refund of your own is for the whole payment')
+  const until = payment.paid_at.getTime() + parts.config.REFUND_WINDOW_DAYS * DAY_MS
+  if (!payment.is_first) throw new Forbidden('Only the first payment can be refunded here. Please ask support.')
+  if (parts.clock.now() > until)
+    throw new Forbidden(`A payment can be refunded within ${parts.config.REFUND_WINDOW_DAYS} days. Please ask support.`)
+}
+
+async function recordRefund(parts: Parts, tx: Tx, asker: Asker, wish: RefundWish): Promise<string> {
+  const payment = await lockPayment(tx, wish.payment_id)
+  if (!payment || (!asker.isStaff && payment.user_id !== asker.userId)) throw new NotFound('The payment')
+  if (!asker.isStaff) {
+    assertOwnRight(parts, payment, wish)
+    const [earlier] = await tx`
+      select from refunds where customer_id = ${payment.customer_id} and by_user and status <> 'failed'`
+    if (earlier) throw new Forbidden('A refund can be asked for once. Please ask support.')
+  }
+  if (payment.status === 'disputed') throw new Conflict('The bank has taken this payment back.')
+  const left = await leftOf(tx, payment)
+  if (!asker.isStaff && left < payment.amount_minor)
+    throw new Forbidden('A part of this payment was refunded already. Please ask support.')
+  const amount = wish.amount === undefined ? left : toMinor(wish.amount, payment.currency)
+  if (left === 0) throw invalidField('payment_id', 'is refunded already')
+  if (amount > left) throw invalidField('amount', `is more than is left: ${moneyText(left, payment.currency)}`)
+  const id = newId()
+  await tx`
+    insert into refunds (id, payment_id, customer_id, amount_minor, reason, status, by_user, asked_by, created_at)
+    values (${id}, ${payment.id}, ${payment.customer_id}, ${amount}, ${wish.reason}, 'pending', ${!asker.isStaff},
+            ${asker.userId}, ${nowOf(parts)})`
+  await audit(tx, {
+    actor: asker.userId,
+    action: 'payment.refunded',
+    subject: { type: 'payment', id: payment.id },
+    fields: ['refunded_minor'],
+    requestId: asker.requestId,
+  })
+  await enqueue(tx, REFUND_JOB, { refund: id }, `${REFUND_JOB}:${id}`)
+  await asker.idempotency?.mark(tx, id)
+  return id
+}
+
+type Due = {
+  id: string
+  amount_minor: number
+  currency: string
+  by_user: boolean
+  stripe_charge_id: string
+  customer_id: string
+  stripe_customer_id: string
+  user_id: string | null
+  trial_used_at: Date | null
+}
+
+/** Asks Stripe for a recorded refund; the same key however often. A clear no makes it `failed`. */
+export async function performRefund(parts: Parts, refundId: string): Promise<void> {
+  const due = await maybeOne(parts.db<Due[]>`
+    select r.id, r.amount_minor, p.currency, r.by_user, p.stripe_charge_id, c.id as customer_id, c.stripe_customer_id,
+           c.user_id, c.trial_used_at
+      from refunds r join payments p on p.id = r.payment_id join billing_customers c on c.id = p.customer_id
+     where r.id = ${refundId} and r.status = 'pending' and r.stripe_refund_id is null`)
+  if (!due) return
+  const customer: KnownCustomer = { ...due, id: due.customer_id }
+  try {
+    const made = await parts.stripe().sdk.refunds.create(
+      {
+        charge: due.stripe_charge_id,
+        amount: due.amount_minor,
+        reason: 'requested_by_customer',
+        metadata: { refund: due.id, ...(due.by_user ? { ends: 'subscription' } : {}) },
+      },
+      { idempotencyKey: `refund:${due.id}` },
+    )
+    await parts.db.begin(async (tx) => {
+      await tx`
+        update refunds set stripe_refund_id = ${made.id}, status = ${made.status === 'succeeded' ? 'succeeded' : 'pending'}
+         where id = ${due.id} and stripe_refund_id is null`
+      if (due.user_id !== null)
+        await notify(parts, tx, `refund:${due.id}`, {
+          kind: 'refunded',
+          user_id: due.user_id,
+          amount: moneyText(due.amount_minor, due.currency),
+        })
+    })
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    await parts.db`update refunds set status = 'failed' where id = ${due.id} and stripe_refund_id is null`
+    parts.log.warn({ refund: due.id, code: (error as { code?: string }).code }, 'a refund was refused')
+  }
+  await syncCustomer(parts, customer)
+}
+
+export const refundJob =
+  (parts: Parts) =>
+  async (payload: unknown): Promise<void> =>
+    performRefund(parts, z.object({ refund: z.uuid() }).parse(payload).refund)
+
+const refundView = (row: Refund) => ({
+  refund_id: row.id,
+  payment_id: row.payment_id,
+  amount: toDecimal(row.amount_minor, row.currency),
+  currency: row.currency,
+  status: row.status,
+  reason: row.reason,
+  created_at: row.created_at,
+})
+
+/**
+ * Gives a payment back, whole or in part. Recorded first; when Stripe is away it stays `pending` and is asked again.
+ * @throws {NotFound} also for another's payment; {Forbidden} the customer's own right does not reach so far;
+ *   {InvalidInput} more than is left
+ */
+export async function refundPayment(parts: Parts, asker: Asker, wish: RefundWish) {
+  parts.stripe()
+  let id = asker.idempotency?.found ?? undefined
+  if (id === undefined || !(await refundById(parts.db, id))) {
+    try {
+      id = await parts.db.begin((tx) => recordRefund(parts, tx, asker, wish))
+    } catch (error) {
+      if (violatedConstraint(error) === 'refunds_once_per_account')
+        throw new Forbidden('A refund can be asked for once. Please ask support.')
+      throw error
+    }
+  }
+  const refundId = id
+  await performRefund(parts, refundId).catch((err: unknown) =>
+    parts.log.warn({ err, refund: refundId }, 'a refund waits for the payment provider'),
+  )
+  const row = await refundById(parts.db, refundId)
+  if (!row) throw new NotFound('The refund')
+  return refundView(row)
+}
+
+/** @throws {NotFound} also for another's refund */
+export async function readRefund(parts: Parts, asker: Pick<Asker, 'userId' | 'isStaff'>, refundId: string) {
+  const row = await refundById(parts.db, refundId)
+  if (!row || (!asker.isStaff && row.user_id !== asker.userId)) throw new NotFound('The refund')
+  return refundView(row)
+}

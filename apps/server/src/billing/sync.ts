@@ -1,0 +1,155 @@
+import type { Tx } from '../platform/db/index.ts'
+import { enqueue } from '../platform/jobs.ts'
+import type { Customer } from './customers.ts'
+import { fetchFacts, type Facts } from './facts.ts'
+import { mailDay, notify } from './mails.ts'
+import { moneyText } from './money.ts'
+import { nowOf, type Parts } from './parts.ts'
+import { plansOfPrices } from './plan-store.ts'
+import { reduce, type Act, type Reduced } from './reduce.ts'
+import {
+  beginSync,
+  knownSubscriptions,
+  lockCustomer,
+  markApplied,
+  noteSync,
+  settleGrants,
+  settleOrders,
+  writeInvoices,
+  writePayments,
+  writeSubscription,
+  type Change,
+  type NewPayment,
+} from './sync-store.ts'
+
+export const ACT_JOB = 'billing.act'
+
+/** Asked of Stripe once the rows are written; the job repeats it until it is done. */
+export type ActPayload = Act & { customer: string }
+
+const STARTED = new Set(['active', 'trialing', 'past_due', 'unpaid', 'canceled', 'paused'])
+
+function ordersOf(facts: Facts): { started: string[]; givenUp: string[] } {
+  const started: string[] = []
+  const givenUp: string[] = []
+  for (const { order, status } of facts.subscriptions) {
+    if (order === null) continue
+    if (STARTED.has(status)) started.push(order)
+    else if (status === 'incomplete_expired') givenUp.push(order)
+  }
+  return { started, givenUp }
+}
+
+async function tellChanges(parts: Parts, tx: Tx, userId: string, reduced: Reduced, changes: Change[], now: Date) {
+  for (const change of changes) {
+    const row = reduced.subscriptions.find(({ stripeId }) => stripeId === change.stripeId)
+    if (!row) continue
+    const until = row.graceUntil ?? row.end
+    if (row.status === 'past_due' && change.before?.status !== 'past_due' && until > now)
+      await notify(parts, tx, `failed:${row.stripeId}:${row.end.toISOString()}`, {
+        kind: 'payment_failed',
+        user_id: userId,
+        day: mailDay(until),
+      })
+    const stood = change.before !== undefined && change.before.status !== 'canceled' && change.before.lapsed_at === null
+    const over = row.status === 'canceled' || (row.status === 'past_due' && until <= now)
+    if (stood && over)
+      await notify(parts, tx, `ended:${row.stripeId}:${row.end.toISOString()}`, { kind: 'ended', user_id: userId })
+  }
+}
+
+async function tellPayments(parts: Parts, tx: Tx, userId: string, payments: NewPayment[]) {
+  for (const { id, amount_minor, currency, paid_at, plan } of payments)
+    await notify(parts, tx, `receipt:${id}`, {
+      kind: 'receipt',
+      user_id: userId,
+      amount: moneyText(amount_minor, currency),
+      day: mailDay(paid_at),
+      ...(plan === null ? {} : { plan }),
+    })
+}
+
+async function queueActs(parts: Parts, tx: Tx, customer: Customer, userId: string | null, reduced: Reduced) {
+  for (const act of reduced.acts) {
+    const payload: ActPayload = { ...act, customer: customer.id }
+    await enqueue(tx, ACT_JOB, payload, `${ACT_JOB}:${act.subscription}`)
+    if (act.why !== 'duplicate' || userId === null) continue
+    const back = reduced.payments.filter(({ charge }) => act.refund.includes(charge.id))
+    const [first] = back
+    const sum = back.reduce((total, { charge }) => total + charge.amount - charge.refunded, 0)
+    await notify(parts, tx, `duplicate:${act.subscription}`, {
+      kind: 'duplicate',
+      user_id: userId,
+      ...(first ? { amount: moneyText(sum, first.charge.currency) } : {}),
+    })
+  }
+}
+
+/** @returns what changed; undefined when a newer read was written already */
+async function apply(
+  parts: Parts,
+  customer: Customer & { stripe_customer_id: string },
+  facts: Facts,
+  read: { seq: bigint; began: string },
+): Promise<Change[] | undefined> {
+  return parts.db.begin(async (tx) => {
+    const locked = await lockCustomer(tx, customer.id)
+    if (!locked) return []
+    if (locked.sync_applied > read.seq) return undefined
+    const now = nowOf(parts)
+    const userId = locked.user_id
+    const granted = userId !== null && (await settleGrants(tx, userId, now))
+    const reduced = reduce(facts, { plans: await plansOfPrices(tx), hasUser: userId !== null, granted })
+    if (reduced.unknown.length > 0)
+      parts.log.warn({ customer: customer.id, subscriptions: reduced.unknown }, 'a subscription has a price of no plan')
+    await writeInvoices(tx, customer.id, reduced.invoices)
+    const payments = await writePayments(tx, customer.id, reduced.payments)
+    const changes: Change[] = []
+    // Those that end make room before the one that stands: a user has one live row.
+    const ordered = reduced.subscriptions.toSorted(
+      (a, b) => Number(b.status === 'canceled') - Number(a.status === 'canceled'),
+    )
+    for (const row of userId === null ? [] : ordered) {
+      const change = await writeSubscription(tx, { userId: userId ?? '', customerId: customer.id }, row, now)
+      if (change) changes.push(change)
+    }
+    const { started, givenUp } = ordersOf(facts)
+    await settleOrders(tx, customer.id, started, givenUp)
+    await noteSync(
+      tx,
+      customer.id,
+      read.seq,
+      facts.subscriptions.some(({ trialEnd }) => trialEnd !== null),
+    )
+    await markApplied(tx, customer.stripe_customer_id, read.began, now)
+    await queueActs(parts, tx, customer, userId, reduced)
+    if (userId !== null) {
+      await tellChanges(parts, tx, userId, reduced, changes, now)
+      await tellPayments(parts, tx, userId, payments)
+      if (changes.length > 0) await parts.onEntitlementChanged(tx, userId)
+    }
+    return changes
+  })
+}
+
+const MOST_READS = 5
+
+/**
+ * Makes our rows say what Stripe says of this customer now. Safe to run any number of times and side by side.
+ * @returns what had to change
+ * @throws Stripe's errors: nothing was written, the job runs again
+ */
+export async function syncCustomer(
+  parts: Parts,
+  customer: Customer & { stripe_customer_id: string },
+): Promise<Change[]> {
+  const { sdk } = parts.stripe()
+  for (let attempt = 0; attempt < MOST_READS; attempt++) {
+    const read = await beginSync(parts.db, customer.id)
+    const known = await knownSubscriptions(parts.db, customer.id)
+    const facts = await fetchFacts(sdk, customer.stripe_customer_id, known)
+    const changes = await apply(parts, customer, facts, read)
+    if (changes) return changes
+  }
+  throw new Error('a customer is read too often at once; the job runs again')
+}
