@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
+import { after, before, test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection, User } from './api.ts'
 import { eventually } from './node-agent-process.ts'
@@ -8,6 +8,8 @@ import { HOST, HOST_6, NODE_OUTER, World, type Customer } from './world.ts'
 const MB = 1_000_000
 /** Reports of a watched tunnel come each second; what else runs on the machine may delay one. */
 const ONE_REPORT_MS = 4_000
+/** The agent's next try after the control plane or itself was away. */
+const RETURN_MS = 15_000
 
 let world: World
 let serverId: string
@@ -27,7 +29,11 @@ const keyOf = (connection: Connection): string => {
 }
 
 /** The kernel's counters of a tunnel, and the API's, once they agree. */
-async function agreed(user: User, connection: Connection): Promise<{ sent: bigint; received: bigint }> {
+async function agreed(
+  user: User,
+  connection: Connection,
+  withinMs = ONE_REPORT_MS,
+): Promise<{ sent: bigint; received: bigint }> {
   const key = keyOf(connection)
   let kernel = { sent: 0n, received: 0n }
   await eventually(
@@ -41,23 +47,25 @@ async function agreed(user: User, connection: Connection): Promise<{ sent: bigin
         BigInt(status.bytes_received) === kernel.received
       )
     },
-    ONE_REPORT_MS,
+    withinMs,
   )
   return kernel
 }
 
 let customers = 0
-async function connected(): Promise<{ user: User; connection: Connection; customer: Customer }> {
+/** A new customer whose tunnel is up; what the test leaves of it is ended afterwards. */
+async function connected(t: TestContext): Promise<{ user: User; connection: Connection; customer: Customer }> {
   const user = await world.api.user()
   const connection = await user.connect()
+  t.after(() => user.disconnect(connection.connection_id))
   customers++
   const customer = world.customer(customers)
   customer.up(connection.wg_config)
   return { user, connection, customer }
 }
 
-test('a customer connects, moves bytes through the tunnel, sees them counted, and is gone a second after the end', async () => {
-  const { user, connection, customer } = await connected()
+test('a customer connects, moves bytes through the tunnel, sees them counted, and is gone a second after the end', async (t) => {
+  const { user, connection, customer } = await connected(t)
   const socket = await user.socket()
 
   assert.equal(customer.download(5 * MB), 5 * MB)
@@ -93,8 +101,8 @@ test('a customer connects, moves bytes through the tunnel, sees them counted, an
   socket.close()
 })
 
-test('the same over IPv6', async () => {
-  const { user, connection, customer } = await connected()
+test('the same over IPv6', async (t) => {
+  const { user, connection, customer } = await connected(t)
   assert.ok(customer.pings(HOST_6))
   assert.equal(customer.download(2 * MB, HOST_6), 2 * MB)
   const kernel = await agreed(user, connection)
@@ -103,9 +111,9 @@ test('the same over IPv6', async () => {
   assert.equal(customer.pings(HOST_6), false)
 })
 
-test('two customers cannot reach each other, nor the node behind the tunnel', async () => {
-  const a = await connected()
-  const b = await connected()
+test('two customers cannot reach each other, nor the node behind the tunnel', async (t) => {
+  const a = await connected(t)
+  const b = await connected(t)
   assert.ok(a.customer.pings(HOST) && b.customer.pings(HOST))
   for (const address of [b.connection.assigned_ip, b.connection.assigned_ipv6])
     assert.equal(a.customer.pings(address), false)
@@ -135,22 +143,22 @@ test('two customers cannot reach each other, nor the node behind the tunnel', as
   await b.user.disconnect(b.connection.connection_id)
 })
 
-test('the control plane killed while bytes flow: the tunnel goes on, and counters are right after its return', async () => {
-  const { user, connection, customer } = await connected()
+test('the control plane killed while bytes flow: the tunnel goes on, and counters are right after its return', async (t) => {
+  const { user, connection, customer } = await connected(t)
   assert.equal(customer.download(1 * MB), 1 * MB)
   await world.killServer()
   assert.equal(customer.download(3 * MB), 3 * MB)
   await world.startServer()
   await world.operational(serverId)
   assert.equal(customer.download(1 * MB), 1 * MB)
-  const kernel = await agreed(user, connection)
+  const kernel = await agreed(user, connection, RETURN_MS)
   assert.ok(kernel.received > 5n * BigInt(MB) && kernel.received < 9n * BigInt(MB), `${kernel.received}`)
   const ended = await user.disconnect(connection.connection_id)
   assert.ok(BigInt(ended.bytes_received) >= kernel.received)
 })
 
-test('the agent killed while bytes flow: the tunnel goes on, and counters are right after its return', async () => {
-  const { user, connection, customer } = await connected()
+test('the agent killed while bytes flow: the tunnel goes on, and counters are right after its return', async (t) => {
+  const { user, connection, customer } = await connected(t)
   assert.equal(customer.download(1 * MB), 1 * MB)
   await agreed(user, connection)
   await world.killAgent()
@@ -158,7 +166,7 @@ test('the agent killed while bytes flow: the tunnel goes on, and counters are ri
   world.restartAgent()
   await world.operational(serverId)
   assert.equal(customer.download(1 * MB), 1 * MB)
-  const kernel = await agreed(user, connection)
+  const kernel = await agreed(user, connection, RETURN_MS)
   assert.ok(kernel.received > 5n * BigInt(MB) && kernel.received < 9n * BigInt(MB), `${kernel.received}`)
   await user.disconnect(connection.connection_id)
 })
