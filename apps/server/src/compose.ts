@@ -128,6 +128,7 @@ export async function composeServer(
     ends,
     subscriptionOf: (userId) => briefOf(db, userId),
     attempts: protection.attempts,
+    failuresAllowed: protecting.accountFailures,
   })
   identity.set(auth)
   const fleet = createFleet({

@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import type { FastifyContextConfig, FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import { isPermission, permissionsOf } from '../accounts/index.ts'
 import { Forbidden, Unauthenticated } from '../platform/errors.ts'
 import type { App } from '../platform/http/index.ts'
@@ -7,7 +7,7 @@ import type { Principal } from './principal.ts'
 import { liveSession, type SessionRead, type SessionRow } from './session/store.ts'
 import type { Claims } from './token/access.ts'
 
-type Deps = Pick<Parts, 'db' | 'tokens'>
+type Deps = Pick<Parts, 'db' | 'tokens' | 'config'>
 
 const BEARER = /^Bearer +(\S+)$/i
 
@@ -19,13 +19,15 @@ export function bearerOf(authorization: string | undefined): string | undefined 
   return token
 }
 
-function principalFrom(claims: Claims, row: SessionRow): Principal {
+function principalFrom({ config }: Deps, claims: Claims, row: SessionRow): Principal {
   return {
     userId: claims.sub,
     sessionId: claims.sid,
     role: row.role,
     permissions: permissionsOf(row.role),
     mustChangePassword: row.must_change_password,
+    mustSetUpFactor: config.production && row.staff_has_factor === false,
+    signedInAt: row.opened_at,
     isVerified: row.is_verified,
     entitlement: {
       planId: row.plan_id,
@@ -40,26 +42,30 @@ function principalFrom(claims: Claims, row: SessionRow): Principal {
 }
 
 /** The live session the claims name, or undefined once it ended or its user is switched off. */
-export async function principalFor(db: Deps['db'], claims: Claims): Promise<Principal | undefined> {
-  const row = await liveSession(db, claims.sid, claims.sub)
-  return row && principalFrom(claims, row)
+export async function principalFor(deps: Deps, claims: Claims): Promise<Principal | undefined> {
+  const row = await liveSession(deps.db, claims.sid, claims.sub)
+  return row && principalFrom(deps, claims, row)
 }
 
-async function judgeToken({ db, tokens }: Deps, token: string, read: SessionRead) {
-  const claims = await tokens.verify(token)
-  const row = await read(db, claims.sid, claims.sub)
+async function judgeToken(deps: Deps, token: string, read: SessionRead) {
+  const claims = await deps.tokens.verify(token)
+  const row = await read(deps.db, claims.sid, claims.sub)
   if (!row) throw new Unauthenticated('The session has ended. Sign in again.')
-  return { principal: principalFrom(claims, row), row }
+  return { principal: principalFrom(deps, claims, row), row }
 }
 
 /** @throws {TokenExpired} {Unauthenticated} */
 export const authenticateToken = async (deps: Deps, token: string): Promise<Principal> =>
   (await judgeToken(deps, token, liveSession)).principal
 
-/** @throws {Forbidden} */
-export function assertMay(principal: Principal, needs: string, duringPasswordChange = false): void {
-  if (principal.mustChangePassword && !duringPasswordChange)
+type During = Pick<FastifyContextConfig, 'duringPasswordChange' | 'duringFactorSetup'>
+
+/** @param during what the route allows to who has a duty to do first @throws {Forbidden} */
+export function assertMay(principal: Principal, needs: string, during: During = {}): void {
+  if (principal.mustChangePassword && !during.duringPasswordChange)
     throw new Forbidden('Change your password first: PATCH /api/v1/users/me/password.')
+  if (principal.mustSetUpFactor && !principal.mustChangePassword && !during.duringFactorSetup)
+    throw new Forbidden('Set up a second factor first: POST /api/v1/auth/2fa/setup, or a passkey.')
   if (!isPermission(needs) || !principal.permissions.has(needs)) throw new Forbidden()
 }
 
@@ -82,9 +88,9 @@ async function signIn(deps: Deps, req: FastifyRequest, reply: FastifyReply): Pro
 export const authenticate =
   (deps: Deps): onRequestAsyncHookHandler =>
   async (req, reply) => {
-    const { needs, duringPasswordChange } = req.routeOptions.config
-    if (needs === 'public') return
-    assertMay(await signIn(deps, req, reply), needs ?? '', duringPasswordChange)
+    const { config } = req.routeOptions
+    if (config.needs === 'public') return
+    assertMay(await signIn(deps, req, reply), config.needs ?? '', config)
   }
 
 /** Prepares the app for principals; from here on a route that needs an unknown permission does not start. */

@@ -1,6 +1,7 @@
 import {
   accountById,
   credentialsById,
+  emailKey,
   isStaff,
   setPassword,
   type AccountView,
@@ -8,6 +9,7 @@ import {
 } from '../accounts/index.ts'
 import { audit } from '../platform/audit.ts'
 import { Unauthenticated } from '../platform/errors.ts'
+import { accountMac, countFailure } from './failures.ts'
 import { failedProof } from './failed-proof.ts'
 import { sendLater } from './mail/job.ts'
 import { clearOneTime } from './one-time.ts'
@@ -25,7 +27,10 @@ const wrong = () => failedProof('password', new Unauthenticated('The present pas
 export async function confirmPassword(parts: Parts, userId: string, password: string): Promise<Credentials> {
   const account = await credentialsById(parts.db, userId)
   const right = await parts.passwords.matches(account?.hashed_password ?? null, password)
-  if (!account || !right) throw wrong()
+  if (!account || !right) {
+    if (account?.email) await countFailure(parts.db, accountMac(parts.secrets, emailKey(account.email)))
+    throw wrong()
+  }
   return account
 }
 

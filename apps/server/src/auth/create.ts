@@ -11,6 +11,8 @@ import type { Log } from '../platform/log.ts'
 import { sweepOutbox, type Mailer } from '../platform/mail/index.ts'
 import type { Secrets } from '../platform/secrets.ts'
 import { authenticate, authenticateToken, principalFor } from './authenticate.ts'
+import { deleteFactors, sweepFactors } from './factor/store.ts'
+import { sweepFailures } from './failures.ts'
 import { ensureFirstAdmin, type FirstAdmin } from './first-admin.ts'
 import { failedProofOf } from './failed-proof.ts'
 import { identify, type Identity } from './identify.ts'
@@ -20,6 +22,7 @@ import type { AuthConfig, Parts, SubscriptionBrief } from './parts.ts'
 import { createPasswords } from './password/hash.ts'
 import { createPasswordRules } from './password/rules.ts'
 import type { Principal } from './principal.ts'
+import { factorRoutes } from './routes/factors.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { recoveryRoutes } from './routes/recovery.ts'
 import { sessionRoutes } from './routes/sessions.ts'
@@ -46,7 +49,9 @@ export type AuthDeps = {
   ends: AccessEnd[]
   subscriptionOf(userId: string): Promise<SubscriptionBrief>
   /** Hears of wrong passwords, codes and secrets, whichever route they came by; nobody by default. */
-  attempts?: Pick<Attempts, 'failed'>
+  attempts?: Partial<Attempts>
+  /** Failed passwords in a row before a sign-in also needs a mailed code (AUTH_ACCOUNT); 100 by default. */
+  failuresAllowed?: number
 }
 
 /** What other rooms and the composition root get from this room. */
@@ -76,23 +81,31 @@ export type Auth = {
 }
 
 const SWEEP_JOB = 'auth-sweep'
+/** NIST 800-63B-4, 3.2.2. */
+const FAILURES_ALLOWED = 100
 
 /** Builds the room: hashes one password nobody knows, reads the list of common ones, listens for revocations. */
 export async function createAuth(deps: AuthDeps): Promise<Auth> {
   const { db, config, secrets } = deps
   const clock = deps.clock ?? systemClock
-  const attempts = deps.attempts ?? uncountedAttempts
+  const attempts: Attempts = {
+    failed: (req, kind) => deps.attempts?.failed?.(req, kind),
+    spend: (...spent) => (deps.attempts?.spend ? deps.attempts.spend(...spent) : uncountedAttempts.spend(...spent)),
+  }
   const keys = tokenKeys(config, secrets)
   const parts: Parts = {
     ...deps,
     clock,
+    attempts,
+    failuresAllowed: deps.failuresAllowed ?? FAILURES_ALLOWED,
     passwords: await createPasswords(),
     rules: createPasswordRules({ minLength: config.PASSWORD_MIN_LENGTH, appName: config.APP_NAME }),
     tokens: createAccessTokens(keys, deps.publicUrl, config.ACCESS_TOKEN_EXPIRE_MINUTES * 60, clock),
     revocations: await createRevocations(deps.kv, deps.log),
   }
-  deps.ends.unshift(async (tx, userId) => {
+  deps.ends.unshift(async (tx, userId, why) => {
     await revokeSessions(tx, userId)
+    if (why === 'first_verified') await deleteFactors(tx, userId)
     return () => parts.revocations.announce({ userId, sessionId: null })
   })
 
@@ -102,7 +115,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     identify: (req) => identify(parts.tokens, req),
     async refreshPrincipal({ userId, sessionId, credentialExpiresAt }) {
       const exp = Math.floor(credentialExpiresAt.getTime() / 1000)
-      return (await principalFor(db, { sub: userId, sid: sessionId, exp })) ?? null
+      return (await principalFor(parts, { sub: userId, sid: sessionId, exp })) ?? null
     },
     onSessionRevoked: (listener) => parts.revocations.listen(listener),
     async confirmPassword(userId, password) {
@@ -116,6 +129,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
         if (kind) attempts.failed(req.raw, kind)
       })
       signInRoutes(app, parts)
+      factorRoutes(app, parts)
       sessionRoutes(app, parts)
       recoveryRoutes(app, parts)
       keyRoutes(app, keys)
@@ -125,6 +139,8 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
       async [SWEEP_JOB]() {
         await sweepSessions(db)
         await sweepMailTokens(db)
+        await sweepFactors(db)
+        await sweepFailures(db)
         await sweepOutbox(db)
       },
     },

@@ -1,7 +1,9 @@
 import type { AccessEnd } from '../accounts/index.ts'
+import type { Attempts } from '../platform/attempts.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Config } from '../platform/config/index.ts'
 import type { Sql } from '../platform/db/index.ts'
+import type { Kv } from '../platform/kv/index.ts'
 import type { Log } from '../platform/log.ts'
 import type { Mailer } from '../platform/mail/index.ts'
 import type { Secrets } from '../platform/secrets.ts'
@@ -21,6 +23,7 @@ export type AuthConfig = Pick<
   | 'PASSWORD_MIN_LENGTH'
   | 'REFRESH_TOKEN_EXPIRE_DAYS'
   | 'REQUIRE_EMAIL_VERIFICATION'
+  | 'production'
 >
 
 /** What the login answer says of the subscription. */
@@ -29,6 +32,7 @@ export type SubscriptionBrief = { status: 'active' | 'past_due' | 'canceled'; ex
 /** What every use case of this room is handed. */
 export type Parts = {
   db: Sql
+  kv: Kv
   config: AuthConfig
   secrets: Secrets
   log: Log
@@ -40,6 +44,10 @@ export type Parts = {
   rules: PasswordRules
   tokens: AccessTokens
   revocations: Revocations
+  /** Where failed proofs and tries of second ones are counted. */
+  attempts: Attempts
+  /** Failed passwords in a row that an account stands before its sign-in also needs a mailed code. */
+  failuresAllowed: number
   /** Everything that ends with an account's access, of this room and those above. */
   ends: readonly AccessEnd[]
   subscriptionOf(userId: string): Promise<SubscriptionBrief>

@@ -21,6 +21,10 @@ export type Principal = {
   permissions: ReadonlySet<Permission>
   /** Such a session may only change the password and sign out. */
   mustChangePassword: boolean
+  /** Staff without a second factor, in production: such a session may only set one up and sign out. */
+  mustSetUpFactor?: boolean
+  /** When the session was opened by a proof of who it is; not there for other credentials than sessions. */
+  signedInAt?: Date
   isVerified: boolean
   entitlement: Entitlement
   /** When the session itself ends at the latest. */
@@ -40,6 +44,8 @@ declare module 'fastify' {
     readSession?: SessionRead
     /** Also for a session that must change its password first. */
     duringPasswordChange?: boolean
+    /** Also for staff that must set up a second factor first. */
+    duringFactorSetup?: boolean
   }
 }
 

@@ -1,6 +1,15 @@
-import { credentialsByEmail, credentialsById, endAccess, isStaff, setPassword, setVerified } from '../accounts/index.ts'
+import {
+  credentialsByEmail,
+  credentialsById,
+  emailKey,
+  endAccess,
+  isStaff,
+  setPassword,
+  setVerified,
+} from '../accounts/index.ts'
 import { invalidField } from '../platform/errors.ts'
 import { newId } from '../platform/ids.ts'
+import { accountMac, forgetFailures } from './failures.ts'
 import { failedProof } from './failed-proof.ts'
 import { sendLater } from './mail/job.ts'
 import { deleteMailTokensOf, findMailToken, takeMailToken } from './mail/store.ts'
@@ -32,6 +41,7 @@ export async function resetPassword(parts: Parts, wish: { token: string; passwor
     if (!(await takeMailToken(tx, hash, ['reset']))) throw dead()
     await setPassword(tx, account.id, hashed)
     await clearOneTime(tx, account.id)
+    await forgetFailures(tx, accountMac(parts.secrets, emailKey(found.email)))
     await deleteMailTokensOf(tx, account.id)
     const all = [await endAccess(tx, parts.ends, account.id, 'password_reset')]
     if (await setVerified(tx, account.id, found.email))

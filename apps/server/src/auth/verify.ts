@@ -27,7 +27,7 @@ async function tokenOf(parts: Parts, proof: Proof): Promise<Buffer> {
     if (!hash) throw dead('token')
     return hash
   }
-  const sent = await tryCode(parts.db, proof.email)
+  const sent = await tryCode(parts.db, proof.email, KINDS)
   const given = codeMac(parts.secrets, sent?.user_id ?? '', proof.code)
   if (!sent || !timingSafeEqual(sent.code_mac, given)) throw dead('code')
   return sent.hash

@@ -45,7 +45,8 @@ export async function readMe(db: Db, userId: string): Promise<Me> {
 /** The session's check and the whole answer of GET /users/me in the same round trip. */
 export const readSessionAndMe: SessionRead = (db, id, userId) =>
   maybeOne(db<SessionWithOverview[]>`
-    select l.must_change_password, l.expires_at, l.plan_id, l.tier, l.max_devices, l.max_connections, l.plan_expires_at, o.*
+    select l.kind, l.must_change_password, l.expires_at, l.plan_id, l.tier, l.max_devices, l.max_connections,
+           l.plan_expires_at, l.opened_at, l.last_used_at, l.staff_has_factor, l.secret_hash, o.*
       from live_sessions l join account_overviews o on o.id = l.user_id
      where l.id = ${id} and l.user_id = ${userId}`)
 

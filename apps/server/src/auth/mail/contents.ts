@@ -35,11 +35,15 @@ export const contents = {
       'If this was not you, there is nothing to do.',
     ],
   }),
-  passwordChanged: (publicUrl: string): Content => ({
-    subject: 'Your password was changed',
+  signInCode: (publicUrl: string, code: string): Content => ({
+    subject: 'Your sign-in code',
     paragraphs: [
-      'The password of your account was changed, and other devices were signed out.',
-      `If this was not you, ask for a new password at once: ${publicUrl}/app/forgot-password`,
+      'After many wrong passwords for your account somebody sent the right one. Your sign-in also needs this code.',
+    ],
+    code,
+    closing: [
+      'The code is good for 10 minutes.',
+      `If this was not you, your password is known to somebody else: ask for a new one at once: ${publicUrl}/app/forgot-password`,
     ],
   }),
   emailChangeAsked: (publicUrl: string): Content => ({

@@ -5,21 +5,22 @@ import { enqueue } from '../../platform/jobs.ts'
 import { renderMail, type Content } from '../../platform/mail/index.ts'
 import type { Parts } from '../parts.ts'
 import { contents } from './contents.ts'
+import { isNotice, notice, NOTICES } from './notices.ts'
 import { deleteMailToken, insertMailToken, mailedLately, wishedEmail, type TokenKind } from './store.ts'
 import { codeMac, linkTokenHash, newCode, newLinkToken } from './tokens.ts'
 
 export const MAIL_JOB = 'account-mail'
 
 const Payload = z.object({
-  kind: z.enum(['verify', 'reset', 'known', 'change_email', 'password_changed']),
+  kind: z.enum(['verify', 'reset', 'known', 'change_email', 'sign_in', ...NOTICES]),
   user_id: z.uuid(),
 })
 export type MailKind = z.infer<typeof Payload>['kind']
 
 type Deps = Pick<Parts, 'db' | 'config' | 'secrets' | 'publicUrl' | 'mailer'>
 
-const LINK_LIFE_S = { verify: 24 * 3_600, change_email: 24 * 3_600, reset: 30 * 60 }
 const CODE_LIFE_S = 10 * 60
+const LINK_LIFE_S = { verify: 24 * 3_600, change_email: 24 * 3_600, reset: 30 * 60, sign_in: CODE_LIFE_S }
 /** New codes and links for one account and purpose in an hour; a further wish is dropped in silence. */
 const PER_HOUR = 3
 
@@ -78,6 +79,7 @@ export const mailJob =
     const account = await credentialsById(deps.db, user_id)
     if (!account?.is_active || account.email === null) return
     const { email } = account
+    if (isNotice(kind)) return send(deps, email, notice(kind, deps.publicUrl))
     switch (kind) {
       case 'verify':
         if (account.is_verified) return
@@ -88,7 +90,7 @@ export const mailJob =
         return changeEmail(deps, account)
       case 'known':
         return send(deps, email, contents.known(deps.publicUrl))
-      case 'password_changed':
-        return send(deps, email, contents.passwordChanged(deps.publicUrl))
+      case 'sign_in':
+        return sendToken(deps, user_id, 'sign_in', email, (_token, code) => contents.signInCode(deps.publicUrl, code))
     }
   }

@@ -1,6 +1,6 @@
 import { maybeOne, type Db } from '../../platform/db/index.ts'
 
-export type TokenKind = 'verify' | 'reset' | 'change_email'
+export type TokenKind = 'verify' | 'reset' | 'change_email' | 'sign_in'
 
 export type NewMailToken = {
   hash: Buffer
@@ -46,11 +46,15 @@ export const takeMailToken = (db: Db, hash: Buffer, kinds: TokenKind[]): Promise
 const MAX_TRIES = 5
 
 /** Counts a try against the newest code sent to the address, before anything is compared; none when it is used up. */
-export const tryCode = (db: Db, email: string): Promise<(MailToken & { code_mac: Buffer }) | undefined> =>
+export const tryCode = (
+  db: Db,
+  email: string,
+  kinds: TokenKind[],
+): Promise<(MailToken & { code_mac: Buffer }) | undefined> =>
   maybeOne(db<(MailToken & { code_mac: Buffer })[]>`
     update mail_tokens set tries = tries + 1
      where hash = (select hash from mail_tokens
-                    where lower(email) = lower(${email}) and code_mac is not null and kind in ('verify', 'change_email')
+                    where lower(email) = lower(${email}) and code_mac is not null and kind = any (${kinds})
                     order by created_at desc limit 1)
        and tries < ${MAX_TRIES} and code_expires_at > clock_timestamp()
     returning hash, user_id, kind, email, code_mac`)

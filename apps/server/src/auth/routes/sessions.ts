@@ -65,7 +65,7 @@ export function sessionRoutes(app: App, parts: Parts): void {
   app.post(
     '/api/v1/auth/logout',
     {
-      config: { needs: 'me:read', duringPasswordChange: true },
+      config: { needs: 'me:read', duringPasswordChange: true, duringFactorSetup: true },
       schema: { tags: ['auth'], summary: 'Sign out', body: z.strictObject({}), response: { 204: z.void() } },
     },
     async (req, reply) => {
@@ -79,7 +79,7 @@ export function sessionRoutes(app: App, parts: Parts): void {
   app.post(
     '/api/v1/auth/logout-all',
     {
-      config: { needs: 'me:secure', duringPasswordChange: true },
+      config: { needs: 'me:secure', duringPasswordChange: true, duringFactorSetup: true },
       schema: {
         tags: ['auth'],
         summary: 'Sign out everywhere',

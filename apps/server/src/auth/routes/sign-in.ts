@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { AccountView, FullName, KnownEmail, NewEmail } from '../../accounts/index.ts'
 import { ErrorBody, Id, plainText, Time, type App } from '../../platform/http/index.ts'
+import { callerOf } from '../factor/prove.ts'
 import { login } from '../login.ts'
 import type { Parts } from '../parts.ts'
 import { PasswordText } from '../password/rules.ts'
@@ -23,6 +24,7 @@ const SignedIn = z.object({
     subscription_expiry: Time.nullable(),
   }),
   password_change_required: z.boolean().optional(),
+  factor_setup_required: z.boolean().optional(),
 })
 
 const LONGEST_CLIENT = 100
@@ -60,7 +62,8 @@ export function signInRoutes(app: App, parts: Parts): void {
         tags: ['auth'],
         summary: 'Sign in',
         description:
-          '`password_change_required` comes with a one-time password: that session may only change the password and sign out.',
+          '401 `TOTP_REQUIRED`: send `totp` as well, a code of the authenticator app, a recovery code, or (after many wrong passwords) the code just mailed. ' +
+          '`password_change_required` comes with a one-time password: that session may only change the password and sign out; `factor_setup_required` to staff without a second factor.',
         body: z.strictObject({
           email: KnownEmail,
           password: PasswordText,
@@ -71,9 +74,9 @@ export function signInRoutes(app: App, parts: Parts): void {
       },
     },
     async (req) => {
-      const { email, password, device_name } = req.body
+      const { email, password, totp = null, device_name } = req.body
       const client = clientOf(req.headers['user-agent'])
-      return login(parts, { email, password, deviceName: device_name ?? null, client, log: req.log })
+      return login(parts, { email, password, totp }, { deviceName: device_name ?? null, client }, callerOf(req))
     },
   )
 

@@ -14,7 +14,13 @@ export type TokenPair = {
   refresh_token: string
 }
 
-export type Opening = { deviceName: string | null; client: string | null; mustChangePassword: boolean }
+export type Opening = {
+  deviceName: string | null
+  client: string | null
+  mustChangePassword: boolean
+  /** The account has a second factor, and proved it. */
+  factorProven: boolean
+}
 
 /**
  * Opens a token session for an account that has just proven itself.

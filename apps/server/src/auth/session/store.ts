@@ -6,6 +6,7 @@ import type { Role } from '../../accounts/index.ts'
 export type SessionKind = 'token' | 'cookie' | 'oauth'
 
 export type SessionRow = {
+  kind: SessionKind
   role: Role
   is_verified: boolean
   must_change_password: boolean
@@ -15,6 +16,12 @@ export type SessionRow = {
   max_devices: number
   max_connections: number
   plan_expires_at: Date | null
+  opened_at: Date
+  last_used_at: Date
+  /** Whether staff has a second factor; null for customers, whom nobody asks. */
+  staff_has_factor: boolean | null
+  /** SHA-256 of a cookie's random part. */
+  secret_hash: Buffer | null
 }
 
 /** Reads a live session, with whatever else its route shows: one round trip instead of two. */
@@ -26,7 +33,8 @@ export type SessionRead = (db: Db, id: string, userId: string) => Promise<Sessio
  */
 export const liveSession: SessionRead = (db, id, userId) =>
   maybeOne(db<SessionRow[]>`
-    select role, is_verified, must_change_password, expires_at, plan_id, tier, max_devices, max_connections, plan_expires_at
+    select kind, role, is_verified, must_change_password, expires_at, plan_id, tier, max_devices, max_connections,
+           plan_expires_at, opened_at, last_used_at, staff_has_factor, secret_hash
       from live_sessions where id = ${id} and user_id = ${userId}`)
 
 export type NewSession = {
@@ -40,17 +48,22 @@ export type NewSession = {
   absoluteSeconds: number
   /** The hash that was just checked: a password or a state changed meanwhile opens nothing. */
   hashedPassword: string | null
+  /** A second factor was proven as well; without, an account that has one opens nothing. */
+  factorProven?: boolean
+  /** Of a cookie's random part. */
+  secretHash?: Buffer
 }
 
 /** Opens a session if the account is still as it was judged. @returns false when it is not */
 export async function insertSession(tx: Tx, s: NewSession): Promise<boolean> {
   const made = await tx`
-    insert into sessions (id, user_id, kind, device_name, client, must_change_password, idle_expires_at, expires_at)
-    select ${s.id}, u.id, ${s.kind}, ${s.deviceName}, ${s.client}, ${s.mustChangePassword},
+    insert into sessions (id, user_id, kind, device_name, client, must_change_password, secret_hash, idle_expires_at, expires_at)
+    select ${s.id}, u.id, ${s.kind}, ${s.deviceName}, ${s.client}, ${s.mustChangePassword}, ${s.secretHash ?? null},
            clock_timestamp() + make_interval(secs => ${Math.min(s.idleSeconds, s.absoluteSeconds)}),
            clock_timestamp() + make_interval(secs => ${s.absoluteSeconds})
       from users u
      where u.id = ${s.userId} and u.is_active and u.hashed_password is not distinct from ${s.hashedPassword}
+       and (${s.factorProven ?? false} or not exists (select from totp_factors f where f.user_id = u.id and f.enabled_at is not null))
        for share`
   return made.count === 1
 }

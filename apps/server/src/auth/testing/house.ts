@@ -35,6 +35,8 @@ export type House = {
   staff(email: string, role: Role): Promise<Member>
   /** The mails to an address once there are `count` of them, newest first. */
   mails(to: string, count: number): Promise<KeptMail[]>
+  /** Mails to an address with this subject, once there is one. */
+  mailed(to: string, subject: string): Promise<KeptMail[]>
 }
 export type Member = { id: string; email: string; token: string; refresh: string }
 export type CallOptions = { body?: unknown; token?: string; headers?: Record<string, string> }
@@ -45,7 +47,9 @@ export type HouseOptions = {
   /** Runs the job queue too, so that mails arrive. */
   jobs?: boolean
   /** Hears of failed attempts. */
-  attempts?: Pick<Attempts, 'failed'>
+  attempts?: Partial<Attempts>
+  /** Failed passwords in a row before a sign-in also needs a mailed code. */
+  failuresAllowed?: number
   /** A second instance of the same installation. */
   beside?: House
 }
@@ -70,6 +74,7 @@ export async function openHouse(scope: Scope, options: HouseOptions = {}): Promi
     mailer,
     ends,
     ...(options.attempts ? { attempts: options.attempts } : {}),
+    ...(options.failuresAllowed ? { failuresAllowed: options.failuresAllowed } : {}),
     ...(options.clock ? { clock: options.clock } : {}),
     async subscriptionOf(userId) {
       const { status, end_date } = await subscriptionOf(db, userId)
@@ -89,6 +94,15 @@ export async function openHouse(scope: Scope, options: HouseOptions = {}): Promi
   if (options.jobs) {
     const jobs = await startJobs(database.url, undefined, auth.jobs, [], log)
     defer(scope, () => jobs.stop())
+  }
+
+  async function mailsOnce(to: string, enough: (mails: KeptMail[]) => boolean): Promise<KeptMail[]> {
+    for (let i = 0; i < 200; i++) {
+      const { mails } = await readOutbox({ db, secrets }, { page: 1, per_page: 100 }, to)
+      if (enough(mails)) return mails
+      await sleep(25)
+    }
+    throw new Error(`the mails to ${to} did not come`)
   }
 
   const house: House = {
@@ -119,13 +133,10 @@ export async function openHouse(scope: Scope, options: HouseOptions = {}): Promi
       const body = (await house.login(email)).json<LoginBody>()
       return { id: body.user.id, email, token: body.access_token, refresh: body.refresh_token }
     },
-    async mails(to, count) {
-      for (let i = 0; i < 200; i++) {
-        const { mails } = await readOutbox({ db, secrets }, { page: 1, per_page: 100 }, to)
-        if (mails.length >= count) return mails
-        await sleep(25)
-      }
-      throw new Error(`fewer than ${count} mails to ${to}`)
+    mails: (to, count) => mailsOnce(to, (mails) => mails.length >= count),
+    async mailed(to, subject) {
+      const about = (mails: KeptMail[]) => mails.filter((mail) => mail.subject.startsWith(subject))
+      return about(await mailsOnce(to, (mails) => about(mails).length > 0))
     },
   }
   return house

@@ -1,0 +1,79 @@
+import { credentialsByEmail, emailKey, isStaff, setPassword, type Credentials } from '../accounts/index.ts'
+import { Unauthenticated } from '../platform/errors.ts'
+import { accountMac, countFailure, failuresInARow, forgetFailures } from './failures.ts'
+import { failedProof } from './failed-proof.ts'
+import { chargedTry, proveFactor, TotpRequired, type Caller } from './factor/prove.ts'
+import { sendLater } from './mail/job.ts'
+import { takeSignInCode } from './mail/sign-in-code.ts'
+import { oneTimeState } from './one-time.ts'
+import type { Parts } from './parts.ts'
+
+export type PasswordProof = { email: string; password: string; totp: string | null }
+
+/** An account that proved itself, second factor included. */
+export type Proven = {
+  account: Credentials
+  mustChangePassword: boolean
+  /** It has a second factor, and proved it. */
+  factorProven: boolean
+}
+
+export const wrongPassword = () => failedProof('password', new Unauthenticated('The e-mail or the password is wrong.'))
+
+/** Everything that keeps an account with the right password out looks like a wrong password. */
+async function mayEnter(parts: Parts, account: Credentials): Promise<boolean> {
+  if (!account.is_active) return false
+  if (account.is_verified || !parts.config.REQUIRE_EMAIL_VERIFICATION) return true
+  await sendLater(parts, parts.db, 'verify', account.id)
+  return false
+}
+
+/** Hashes of an older cost or scheme are renewed while the password is at hand. */
+async function renewHash(parts: Parts, account: Credentials, password: string): Promise<Credentials> {
+  if (account.hashed_password === null || !parts.passwords.isOutdated(account.hashed_password)) return account
+  const hash = await parts.passwords.hash(password)
+  const renewed = await setPassword(parts.db, account.id, hash, account.hashed_password)
+  return renewed ? { ...account, hashed_password: hash } : account
+}
+
+/** Whoever has had too many wrong passwords in a row also needs a code that the owner alone gets. */
+async function proveMailedCode(parts: Parts, account: Credentials, code: string | null, caller: Caller): Promise<void> {
+  if (code === null) {
+    await sendLater(parts, parts.db, 'sign_in', account.id)
+    throw new TotpRequired('Many wrong passwords came in a row. Send the code we have just mailed you, in `totp`.')
+  }
+  const email = account.email ?? ''
+  await chargedTry(parts, account.id, caller, async () =>
+    (await takeSignInCode(parts, account.id, email, code)) ? true : undefined,
+  )
+}
+
+/**
+ * Proves an account by e-mail, password and whatever else it needs. Every way in by password goes through here.
+ * @throws {Unauthenticated} the same for an unknown address, a wrong password, a disabled or unverified account; a wrong
+ *   code {TotpRequired} the password is right and a code is missing {Unavailable} too many sign in at once
+ *   429 RATE_LIMITED
+ */
+export async function proveAccount(parts: Parts, wish: PasswordProof, caller: Caller): Promise<Proven> {
+  const mac = accountMac(parts.secrets, emailKey(wish.email))
+  const closed = (await failuresInARow(parts.db, mac)) >= parts.failuresAllowed
+  if (closed && parts.mailer.kind === 'off')
+    await parts.attempts.spend('AUTH_ACCOUNT_NETWORK', emailKey(wish.email), caller.req)
+  const found = await credentialsByEmail(parts.db, wish.email)
+  const right = await parts.passwords.matches(found?.hashed_password ?? null, wish.password)
+  const oneTime = found && right ? await oneTimeState(parts.db, found.id) : 'none'
+  if (!found || !right || oneTime === 'expired' || !(await mayEnter(parts, found))) {
+    await countFailure(parts.db, mac)
+    caller.log.warn({ user_id: found?.id ?? null }, 'sign-in refused')
+    throw wrongPassword()
+  }
+  const factor = await proveFactor(parts, found.id, wish.totp, caller)
+  if (closed && factor === 'none' && parts.mailer.kind !== 'off') await proveMailedCode(parts, found, wish.totp, caller)
+  await forgetFailures(parts.db, mac)
+
+  const account = await renewHash(parts, found, wish.password)
+  // Who became staff with a customer's password chooses a longer one first.
+  const tooWeak =
+    isStaff(account.role) && parts.rules.fault(wish.password, { email: account.email, staff: true }) !== null
+  return { account, mustChangePassword: oneTime === 'good' || tooWeak, factorProven: factor === 'proven' }
+}
