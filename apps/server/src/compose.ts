@@ -32,6 +32,7 @@ import {
   adminTunnelRoutes,
   createTunnels,
   desiredState,
+  deviceTunnelRoutes,
   endTunnelsOf,
   tunnelRoutes,
   type LiveCounters,
@@ -198,6 +199,7 @@ export async function composeServer(
   enrollRoutes(app, { acts: fleet.acts })
   tunnelRoutes(app, tunnelDeps)
   adminTunnelRoutes(app, tunnelDeps)
+  deviceTunnelRoutes(app, { ...tunnelDeps, publicUrl })
   usageRoutes(app, { db, kv, clock: systemClock })
   mailOutboxRoutes(app, { db, secrets, config, publicUrl })
   adminProtectionRoutes(app, { protection, db, callerOf: principalOf })

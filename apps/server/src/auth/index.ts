@@ -1,6 +1,7 @@
 /** Passwords, sessions, tokens: who calls, and how they proved it. */
 export { assertMay, bearerOf, usePrincipals } from './authenticate.ts'
 export { createAuth, type Auth, type AuthDeps } from './create.ts'
+export { failedProof } from './failed-proof.ts'
 export type { Identity } from './identify.ts'
 export type { FirstAdmin } from './first-admin.ts'
 export type { SubscriptionBrief } from './parts.ts'

@@ -1,4 +1,4 @@
-import { maybeOne, type Db, type Sql } from '../platform/db/index.ts'
+import { maybeOne, one, type Db, type Sql, type Tx } from '../platform/db/index.ts'
 import type { Page } from '../platform/http/index.ts'
 
 /** A device as its owner sees it; `ip_address` is that of its tunnel. */
@@ -85,3 +85,21 @@ export const deleteDevice = (db: Db, userId: string, id: string): Promise<{ publ
 
 export const deleteDevices = (db: Db, userId: string) =>
   db<{ public_key: string | null }[]>`delete from devices where user_id = ${userId} returning public_key`
+
+type KeyChange = { outcome: 'replaced' | 'same' | 'device_gone' | 'key_in_use'; previous: string | null }
+
+/** Gives a device another key, under the user's lock; its tunnel is the caller's to change in the same transaction. */
+export const replaceDeviceKey = (tx: Tx, userId: string, id: string, key: string): Promise<KeyChange> =>
+  one(tx<KeyChange[]>`select outcome, previous from replace_device_key(${userId}, ${id}, ${key})`)
+
+/** The device keeps its old key, unless it has got a third meanwhile. */
+export const restoreDeviceKey = (tx: Tx, userId: string, id: string, from: string, to: string | null) =>
+  tx`select restore_device_key(${userId}, ${id}, ${from}, ${to})`
+
+/** Since when a device has its key. */
+export const keySince = async (db: Db, id: string): Promise<Date | undefined> =>
+  (
+    await maybeOne(
+      db<{ since: Date }[]>`select coalesce(key_changed_at, created_at) as since from devices where id = ${id}`,
+    )
+  )?.since

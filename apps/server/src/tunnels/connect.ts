@@ -1,6 +1,6 @@
 import { generateKeyPair, generatePresharedKey } from '@prime-vpn/wireguard'
 import { refusal, type Candidates, type Place, type Reservation, type Wish } from '../fleet/index.ts'
-import type { Tx } from '../platform/db/index.ts'
+import type { Db, Tx } from '../platform/db/index.ts'
 import { AppError, Conflict, Forbidden, NotFound, Unavailable } from '../platform/errors.ts'
 import type { Idempotency } from '../platform/http/index.ts'
 import { newId } from '../platform/ids.ts'
@@ -46,12 +46,30 @@ function candidatesFor(deps: TunnelDeps, wish: Wish): Candidates & { refused?: u
   }
 }
 
-/** One statement; with an idempotency key the mark of its effect is in the same transaction. */
-function claim(deps: TunnelDeps, wish: ClaimWish, idempotency: Idempotency | null): Promise<Claim | Refused> {
-  if (!idempotency) return claimTunnel(deps.db, wish)
+/** A key made here for a device, which has it from the moment its tunnel is claimed. */
+export type NewKey = {
+  privateKey: string
+  /** In the transaction of the claim, before it. */
+  store(tx: Tx): Promise<void>
+  /** The tunnel did not come: the device keeps the key it had. */
+  restore(tx: Tx): Promise<void>
+}
+
+/** What else belongs to a connect: the mark of a repeatable request, a key made for the device. */
+type Along = { idempotency: Idempotency | null; newKey: NewKey | null }
+
+/** One statement; what belongs to it is in the same transaction, and a refusal leaves nothing of either. */
+function claim(
+  deps: TunnelDeps,
+  wish: ClaimWish,
+  { idempotency, newKey }: Along,
+  judge: (claimed: Claim | Refused) => Claim,
+): Promise<Claim> {
+  if (!idempotency && !newKey) return claimTunnel(deps.db, wish).then(judge)
   return deps.db.begin(async (tx: Tx) => {
-    const [, claimed] = await Promise.all([idempotency.mark(tx, wish.connectionId), claimTunnel(tx, wish)])
-    return claimed
+    await newKey?.store(tx)
+    const [, claimed] = await Promise.all([idempotency?.mark(tx, wish.connectionId), claimTunnel(tx, wish)])
+    return judge(claimed)
   })
 }
 
@@ -60,13 +78,16 @@ async function claimSomewhere(
   deps: TunnelDeps,
   wish: Omit<ClaimWish, 'candidates'>,
   { ids, whenFull, refused }: ReturnType<typeof candidatesFor>,
-  idempotency: Idempotency | null,
+  along: Along,
 ): Promise<Claim> {
-  const reserved: Reservation | undefined = ids[0] === undefined ? undefined : deps.fleet.reserve(ids[0])
-  try {
-    const claimed = await claim(deps, { ...wish, candidates: ids }, idempotency)
+  const judge = (claimed: Claim | Refused): Claim => {
     if (claimed.outcome === 'full') throw refused ?? refusal(whenFull)
     if (claimed.outcome !== 'connected' && claimed.outcome !== 'kept') throw REFUSALS[claimed.outcome]()
+    return claimed
+  }
+  const reserved: Reservation | undefined = ids[0] === undefined ? undefined : deps.fleet.reserve(ids[0])
+  try {
+    const claimed = await claim(deps, { ...wish, candidates: ids }, along, judge)
     if (claimed.outcome === 'connected') reserved?.settle(claimed.server)
     return claimed
   } finally {
@@ -74,7 +95,7 @@ async function claimSomewhere(
   }
 }
 
-async function waitUntilLive(deps: TunnelDeps, userId: string, claimed: Claim): Promise<void> {
+async function waitUntilLive(deps: TunnelDeps, userId: string, claimed: Claim, newKey: NewKey | null): Promise<void> {
   const { nodeLink, db, settings, log } = deps
   nodeLink.wake(claimed.server)
   let state: 'live' | 'failed' | 'timeout' = 'failed'
@@ -84,7 +105,11 @@ async function waitUntilLive(deps: TunnelDeps, userId: string, claimed: Claim): 
     if (state !== 'live') {
       const kept = claimed.outcome === 'kept'
       const back = { connectionId: claimed.connection, userId, kept, overlapMs: overlapMs(settings) }
-      if (!kept || claimed.replaced.length > 0) await cancelClaim(db, back)
+      const takeBack = async (on: Db): Promise<void> => {
+        if (!kept || claimed.replaced.length > 0) await cancelClaim(on, back)
+      }
+      if (!newKey) await takeBack(db)
+      else await db.begin((tx) => newKey.restore(tx).then(() => takeBack(tx)))
       nodeLink.wake(claimed.server)
       log.warn({ server: claimed.server, state }, 'a peer did not become live in time')
     }
@@ -94,6 +119,7 @@ async function waitUntilLive(deps: TunnelDeps, userId: string, claimed: Claim): 
 
 /**
  * Opens a tunnel, or moves the one this device or key has. Answers when its peer is live on the server.
+ * @param newKey made for the device of `body`, whose `client_public_key` is its public half
  * @param idempotency its found effect is a claim nobody was told of: it is taken back, since a private key made for it is lost
  * @throws {NotFound} unknown server or device @throws {Conflict} the key rules of api.md, section 4
  * @throws {AppError} EMAIL_NOT_VERIFIED, CONNECTION_LIMIT_REACHED, SUBSCRIPTION_REQUIRED, NO_SERVER_AVAILABLE
@@ -104,6 +130,7 @@ export async function connect(
   caller: Caller,
   body: ConnectBody,
   idempotency: Idempotency | null,
+  newKey: NewKey | null = null,
 ): Promise<ConnectAnswer> {
   const { settings, secrets, db } = deps
   if (settings.requireVerifiedEmail && !caller.isVerified)
@@ -126,10 +153,13 @@ export async function connect(
     restSeconds: settings.restSeconds,
     overlapMs: overlapMs(settings),
   }
-  const claimed = await claimSomewhere(deps, wish, candidatesFor(deps, wishOf(caller, body)), idempotency)
-  await waitUntilLive(deps, userId, claimed)
+  const claimed = await claimSomewhere(deps, wish, candidatesFor(deps, wishOf(caller, body)), {
+    idempotency,
+    newKey,
+  })
+  await waitUntilLive(deps, userId, claimed, newKey)
   announceConnected(deps, userId, claimed)
   const psk =
     claimed.outcome === 'connected' ? presharedKey : openPsk(secrets, claimed.connection, claimed.preshared_key)
-  return answerOf(claimed, psk, generated?.privateKey ?? null, settings.dns)
+  return answerOf(claimed, psk, newKey?.privateKey ?? generated?.privateKey ?? null, settings.dns)
 }

@@ -1,5 +1,6 @@
 /** Tunnels: connect, move, disconnect, their addresses, and what nodes should hold. */
 export { adminTunnelRoutes } from './admin-routes.ts'
+export { deviceTunnelRoutes, type DeviceTunnelDeps } from './device-routes.ts'
 export { tunnelRoutes } from './routes.ts'
 export { createTunnels, type Tunnels } from './tunnels.ts'
 export type { LiveCounters, LiveKey, LiveSample, NodeLink, TunnelDeps, TunnelSettings } from './deps.ts'

@@ -14,16 +14,15 @@ export const settleSeatDebts = async (db: Db): Promise<void> => {
  * Tunnels that were moved away from and need no peer any more: the new one had its first handshake, is over, or the time
  * is up. A tunnel that was revived counts handshakes since its revival only.
  */
-export const dueSuperseded = async (db: Db): Promise<string[]> =>
-  (
-    await db<{ id: string }[]>`
-      select old.id from connections old left join connections new on new.id = old.superseded_by
+export const dueSuperseded = (db: Db): PromiseLike<{ id: string; rekeyed: boolean }[]> => db<
+  { id: string; rekeyed: boolean }[]
+>`
+      select old.id, coalesce(new.client_public_key <> old.client_public_key, false) as rekeyed from connections old left join connections new on new.id = old.superseded_by
        where old.status = 'connected' and old.superseded_at is not null
          and (old.superseded_until <= clock_timestamp()
            or new.status = 'disconnected'
            or (new.superseded_at is null
                and new.last_handshake_at >= case when new.started_at >= old.superseded_at then '-infinity' else old.superseded_at end))`
-  ).map((row) => row.id)
 
 /** Users who hold more than they may now: a plan that ran out, a limit that was lowered, a server that became premium. */
 export const overEntitled = async (db: Db): Promise<string[]> =>

@@ -25,7 +25,10 @@ export async function turn(deps: Deps): Promise<void> {
   await releaseLeaving(deps.db)
   await settleSeatDebts(deps.db)
   const due = await dueSuperseded(deps.db)
-  if (due.length > 0) wake(deps, await endTunnels(deps.db, due, 'moved'))
+  for (const rekeyed of [false, true]) {
+    const ids = due.filter((old) => old.rekeyed === rekeyed).map(({ id }) => id)
+    if (ids.length > 0) wake(deps, await endTunnels(deps.db, ids, rekeyed ? 'key_rotated' : 'moved'))
+  }
 }
 
 /** Ends what plans and accounts do not allow any more, each user in a transaction of his own. */

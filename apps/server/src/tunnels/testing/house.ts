@@ -12,6 +12,7 @@ import { throwawaySecrets } from '../../platform/secrets.ts'
 import { defer, freshDatabase, type Scope } from '../../platform/testing/index.ts'
 import { adminTunnelRoutes } from '../admin-routes.ts'
 import type { LiveKey, LiveSample, TunnelDeps, TunnelSettings } from '../deps.ts'
+import { deviceTunnelRoutes } from '../device-routes.ts'
 import { tunnelRoutes } from '../routes.ts'
 import { createTunnels, type Tunnels } from '../tunnels.ts'
 
@@ -53,7 +54,13 @@ export type House = {
   watched: LiveKey[]
   samples: Map<string, LiveSample>
   /** Sends a request as this user; by himself without staff rights. */
-  call(method: 'GET' | 'POST', url: string, user: string | null, body?: unknown, more?: CallOptions): Promise<Answer>
+  call(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    url: string,
+    user: string | null,
+    body?: unknown,
+    more?: CallOptions,
+  ): Promise<Answer>
 }
 export type CallOptions = { headers?: Record<string, string>; role?: Principal['role']; unverified?: boolean }
 // The tests look into answers of every route.
@@ -136,6 +143,7 @@ export async function house(scope: Scope, settings: Partial<TunnelSettings> = {}
   useIdempotency(app, sql, secrets, (req) => String(req.headers['x-user']))
   tunnelRoutes(app, deps)
   adminTunnelRoutes(app, deps)
+  deviceTunnelRoutes(app, { ...deps, publicUrl: 'https://vpn.example.com' })
   const tunnels = createTunnels(deps)
   return {
     sql,
@@ -151,7 +159,7 @@ export async function house(scope: Scope, settings: Partial<TunnelSettings> = {}
     async call(method, url, user, body, { headers = {}, role = 'user', unverified = false } = {}) {
       const answer = await app.inject({
         method,
-        url: `/api/v1${url}`,
+        url: url.startsWith('/sub/') ? url : `/api/v1${url}`,
         headers: {
           ...(user === null ? {} : { 'x-user': user, 'x-role': role, ...(unverified ? { 'x-unverified': '1' } : {}) }),
           ...headers,
@@ -160,7 +168,9 @@ export async function house(scope: Scope, settings: Partial<TunnelSettings> = {}
       })
       return {
         status: answer.statusCode,
-        body: answer.body === '' ? null : JSON.parse(answer.body),
+        body: String(answer.headers['content-type']).startsWith('application/json')
+          ? JSON.parse(answer.body)
+          : answer.body,
         headers: answer.headers,
       }
     },

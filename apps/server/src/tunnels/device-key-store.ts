@@ -1,0 +1,52 @@
+import { maybeOne, one, type Db, type Tx } from '../platform/db/index.ts'
+import type { Claim } from './claim-store.ts'
+
+export type RotateWish = {
+  connectionId: string
+  userId: string
+  deviceId: string
+  publicKey: string
+  sealedPsk: Buffer
+  restSeconds: number
+  overlapMs: number
+}
+
+/**
+ * What became of the device's tunnel: none; a second lease beside it; or, without room or while a key waits already,
+ * nothing yet: the caller passes its lease on by `rekeyLease`.
+ */
+export type Rotated =
+  | { outcome: 'none' }
+  | { outcome: 'overlaps'; connection: string; replaced: string[] }
+  | { outcome: 'passed'; connection: string; previous_key: string; previous_psk: Buffer }
+
+/** The tunnel's part of a rotation, in the transaction that changed the device's key; see the migration. */
+export const rotateTunnel = (tx: Tx, wish: RotateWish): Promise<Rotated> =>
+  one(tx<Rotated[]>`
+    select outcome, connection, replaced, previous_key, previous_psk
+      from rotate_tunnel(${wish.connectionId}, ${wish.userId}, ${wish.deviceId}, ${wish.publicKey}, ${wish.sealedPsk},
+                         make_interval(secs => ${wish.restSeconds}), make_interval(secs => ${wish.overlapMs / 1000}))`)
+
+/** The lease of a tunnel passes to another key at once. */
+export const rekeyLease = async (tx: Tx, connectionId: string, key: string, sealedPsk: Buffer): Promise<void> => {
+  await tx`select rekey_lease(${connectionId}, ${key}, ${sealedPsk})`
+}
+
+/** A present tunnel as its conf shows it. */
+export type PresentTunnel = Omit<Claim, 'outcome' | 'version' | 'replaced' | 'revived' | 'device'> & {
+  version: bigint
+}
+
+/** The device's present tunnel; undefined without one. */
+export const presentTunnel = (db: Db, userId: string, deviceId: string): Promise<PresentTunnel | undefined> =>
+  maybeOne(db<PresentTunnel[]>`
+    select c.id as connection, l.slot, l.version, host(c.client_ip) as address, host(c.client_ipv6) as address6,
+           c.client_public_key as public_key, l.preshared_key, c.started_at, e.expires_at,
+           s.id as server, s.hostname, s.location, host(s.ip_address) as ip_address, s.endpoint, s.public_key as server_key
+      from connections c
+      join leases l on l.connection_id = c.id
+      join vpn_servers s on s.id = c.server_id
+      join entitlements e on e.user_id = c.user_id
+     where c.device_id = ${deviceId} and c.user_id = ${userId} and c.status = 'connected' and c.superseded_at is null
+       and s.public_key is not null
+     order by c.started_at desc limit 1`)
