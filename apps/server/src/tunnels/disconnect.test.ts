@@ -10,7 +10,7 @@ test('ends the only tunnel and sums it up; repeating answers the same', async (t
   const user = await aUser(h.sql)
   const { body: c } = await h.call('POST', '/vpn/connect', user, {})
   await h.sql`update connections set started_at = started_at - interval '3723 seconds', bytes_sent = 4000000000,
-                     bytes_received = 8000000000, peak_bytes_per_second = 2500000`
+                     bytes_received = 8000000000, peak_bytes_per_second = 5500000`
   const { status, body } = await h.call('POST', '/vpn/disconnect', user, {})
   assert.equal(status, 200)
   assert.deepEqual(
@@ -26,10 +26,13 @@ test('ends the only tunnel and sums it up; repeating answers the same', async (t
       bytes_received: 8_000_000_000,
       total_bytes: 12_000_000_000,
       totals_final: true,
-      summary: { avg_speed: '3.2 MB/s', peak_speed: '2.5 MB/s' },
+      summary: { avg_speed: '3.2 MB/s', peak_speed: '5.5 MB/s' },
     },
   )
   assert.deepEqual((await h.call('POST', '/connection/disconnect', user, {})).body, body)
+  await h.sql`update connections set peak_bytes_per_second = 0`
+  const { summary } = (await h.call('POST', '/vpn/disconnect', user, {})).body as typeof body
+  assert.equal(summary.peak_speed, summary.avg_speed, 'without two reports the average is the best that is known')
   assert.deepEqual((await h.call('POST', `/vpn/disconnect/${c.connection_id}`, user)).body, body)
 })
 

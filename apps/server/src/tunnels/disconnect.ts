@@ -80,7 +80,8 @@ function answer(c: Connection): DisconnectAnswer {
     totals_final: c.totals_final,
     summary: {
       avg_speed: averageSpeed(total, seconds),
-      peak_speed: speedText(Number(c.peak_bytes_per_second)),
+      // A tunnel that ended before its second report has no peak of its own: it was at least as fast as on average.
+      peak_speed: speedText(Math.max(Number(c.peak_bytes_per_second), seconds > 0 ? Number(total) / seconds : 0)),
     },
   }
 }
