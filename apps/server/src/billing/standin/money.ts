@@ -160,6 +160,8 @@ export const moneyEndpoints = [
       return refund(world, paid, amount ?? paid.amount - paid.amount_refunded, reason, metadata)
     },
   ),
+  endpoint('GET', '/v1/refunds/:id', {}, ({ store }, _params, [id = '']) => store.get('refund', id)),
+  endpoint('GET', '/v1/disputes/:id', {}, ({ store }, _params, [id = '']) => store.get('dispute', id)),
   listEndpoint(
     '/v1/refunds',
     'refund',
