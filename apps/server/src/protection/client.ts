@@ -5,15 +5,33 @@ import { clientBehind } from './address/forwarded.ts'
 import { NetworkMap } from './address/network-map.ts'
 import type { CallerIds, Id } from './keys.ts'
 
+type Names = { epoch: number; address: Id; prefix: Id | null }
+
 /** Whose request it is, as far as the network tells. */
-export type Client = {
+export class Client {
   readonly address: Address
   /** A private or loopback peer that forwards for others without being trusted: a proxy that nobody configured. */
   readonly looksLikeProxy: boolean
   /** On `DDOS_WHITELIST_IPS`. */
   readonly listed: boolean
-  /** Its names in the limiter; valid while `epoch` is the ids' own. */
-  ids: { epoch: number; address: Id; prefix: Id | null }
+  readonly #ids: CallerIds
+  #names: Names | null = null
+
+  constructor(address: Address, looksLikeProxy: boolean, listed: boolean, ids: CallerIds) {
+    this.address = address
+    this.looksLikeProxy = looksLikeProxy
+    this.listed = listed
+    this.#ids = ids
+  }
+
+  /** Its names in the limiter: made when first asked for, since a banned caller needs none, and again when they change. */
+  get ids(): Names {
+    const { epoch } = this.#ids
+    if (this.#names?.epoch === epoch) return this.#names
+    const prefix = this.address.family === 6 ? this.#ids.ofPrefix(this.address) : null
+    this.#names = { epoch, address: this.#ids.ofAddress(this.address), prefix }
+    return this.#names
+  }
 }
 
 /** The peer of a connection that is gone already, or of a Unix socket. */
@@ -84,29 +102,14 @@ export class Clients {
     const known = this.#peers.get(socket)
     if (known && (known.header === header || !known.trusted)) {
       const sameManner = (known.header === undefined) === (header === undefined)
-      if (sameManner) return this.#named(known.client)
+      if (sameManner) return known.client
     }
     const peer = known?.address ?? this.peerOf(socket)
     const trusted = known?.trusted ?? this.isTrusted(peer)
     const address = trusted ? clientBehind(peer, { xForwardedFor, forwarded }, this.isTrusted) : peer
     const forwards = !trusted && header !== undefined
-    const client: Client = {
-      address,
-      looksLikeProxy: forwards && this.isPrivate(peer),
-      listed: !forwards && this.isListed(address),
-      ids: { epoch: -1, address: { id: '', otherId: undefined }, prefix: null },
-    }
+    const client = new Client(address, forwards && this.isPrivate(peer), !forwards && this.isListed(address), this.#ids)
     this.#peers.set(socket, { address: peer, trusted, header, client })
-    return this.#named(client)
-  }
-
-  #named(client: Client): Client {
-    const { epoch } = this.#ids
-    if (client.ids.epoch !== epoch) {
-      const { address } = client
-      const prefix = address.family === 6 ? this.#ids.ofPrefix(address) : null
-      client.ids = { epoch, address: this.#ids.ofAddress(address), prefix }
-    }
     return client
   }
 }

@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 import type { Clock } from '../platform/clock.ts'
 import type { Secrets } from '../platform/secrets.ts'
 import { networkOf, type Address } from './address/address.ts'
@@ -6,7 +6,8 @@ import { networkOf, type Address } from './address/address.ts'
 const DAY_MS = 86_400_000
 /** How far apart the clocks of two instances may be around midnight. */
 const CLOCK_SKEW_MS = 60_000
-const ID_BYTES = 12
+/** Of base64url: 96 bits. */
+const ID_LENGTH = 16
 
 /** What a caller is called in the limiter: under this day's salt and, around midnight, under the other day's. */
 export type Id = { id: string; otherId: string | undefined }
@@ -23,7 +24,8 @@ export class CallerIds {
   readonly #clock: Clock
   readonly #longestWindowMs: number
   #day = -1
-  #salts = new Map<number, Buffer>()
+  /** As key objects: a HMAC under one costs a sixth of that under the same bytes. */
+  #salts = new Map<number, KeyObject>()
 
   constructor(secrets: Secrets, clock: Clock, longestWindowMs: number) {
     this.#secrets = secrets
@@ -45,22 +47,22 @@ export class CallerIds {
     return { day, other: DAY_MS - sinceMidnight <= CLOCK_SKEW_MS ? day + 1 : undefined }
   }
 
-  #salt(day: number): Buffer {
+  #salt(day: number): KeyObject {
     if (day !== this.#day) {
       this.#day = day
       for (const kept of this.#salts.keys()) if (Math.abs(kept - day) > 1) this.#salts.delete(kept)
     }
     let salt = this.#salts.get(day)
     if (!salt) {
-      salt = this.#secrets.mac('limits', String(day))
+      salt = createSecretKey(this.#secrets.mac('limits', String(day)))
       this.#salts.set(day, salt)
     }
     return salt
   }
 
   #name(day: number, subject: Subject, text: string): string {
-    const mac = createHmac('sha256', this.#salt(day)).update(subject).update('\0').update(text).digest()
-    return mac.toString('base64url', 0, ID_BYTES)
+    const mac = createHmac('sha256', this.#salt(day)).update(`${subject}\0${text}`).digest('base64url')
+    return mac.slice(0, ID_LENGTH)
   }
 
   of(subject: Subject, text: string): Id {

@@ -37,6 +37,7 @@ export type KitOptions = {
   /** More routes. */
   routes?: (app: App, protection: Protection) => void
   realTime?: boolean
+  log?: Log
 }
 
 /** `Bearer user-7` is a token whose signature holds; `Bearer forged`, `expired`, `unknown-kid` are what they say. */
@@ -82,7 +83,7 @@ export async function protectedApp(scope: Scope, options: KitOptions = {}): Prom
   if (faults.length > 0) throw new Error(faults.join('\n'))
   const clock = { now: Date.UTC(2026, 10, 24, 12) }
   const logged: string[] = []
-  const log = linesLog(logged)
+  const log = options.log ?? linesLog(logged)
   const http = { CORS_ORIGINS: [], PUBLIC_URL: undefined, ALLOWED_HOSTS: [], APP_NAME: 'Prime', ...options.http }
   const kv = options.kv ?? memoryKv()
   const sql = options.sql ?? openPool('postgres://nobody@127.0.0.1:1/none', { max: 1 })
