@@ -1,4 +1,5 @@
 import { accountRoutes, type AccessEnd } from './accounts/index.ts'
+import { createBilling } from './billing/index.ts'
 import { createAuth, principalOf, usePrincipals, type Auth, type FirstAdmin } from './auth/index.ts'
 import { deviceRoutes, endDevices } from './devices/index.ts'
 import { subscriptionOf } from './entitlements/index.ts'
@@ -34,6 +35,7 @@ import {
   desiredState,
   deviceTunnelRoutes,
   endTunnelsOf,
+  enforceEntitlement,
   tunnelRoutes,
   type LiveCounters,
   type TunnelDeps,
@@ -140,6 +142,15 @@ export async function composeServer(
     links: { rotateKey: (serverId) => links.get().rotateKey(serverId) },
   })
   fleetHere.set(fleet)
+  const billing = createBilling({
+    db,
+    config,
+    log,
+    publicUrl,
+    mailer,
+    attempts: protection.attempts,
+    onEntitlementChanged: async (tx, userId) => void (await enforceEntitlement(tx, userId)),
+  })
   const nodeLinks = createNodeLinks({
     installation: await installationId(db),
     desired: desiredState(db, secrets),
@@ -202,6 +213,7 @@ export async function composeServer(
   deviceTunnelRoutes(app, { ...tunnelDeps, publicUrl })
   usageRoutes(app, { db, kv, clock: systemClock })
   mailOutboxRoutes(app, { db, secrets, config, publicUrl })
+  billing.routes(app)
   adminProtectionRoutes(app, { protection, db, callerOf: principalOf })
   openapiRoutes(app)
 
@@ -212,11 +224,19 @@ export async function composeServer(
   protection.shield(app.server)
 
   const platformJobs = PLATFORM_JOBS(db)
-  const jobs: Jobs = { ...platformJobs.jobs, ...auth.jobs, ...protection.jobs, ...tunnels.jobs, ...usageJobs(db) }
+  const jobs: Jobs = {
+    ...platformJobs.jobs,
+    ...auth.jobs,
+    ...protection.jobs,
+    ...billing.jobs,
+    ...tunnels.jobs,
+    ...usageJobs(db),
+  }
   const schedule = [
     ...platformJobs.schedule,
     ...auth.schedule,
     ...protection.schedule,
+    ...billing.schedule,
     ...tunnels.schedule,
     ...usageSchedule,
   ]
@@ -233,6 +253,9 @@ export async function composeServer(
       await tunnels.start()
       runner = await startJobs(foundation.database.url, foundation.database.role, jobs, schedule, log)
       const url = await app.listen({ host: config.HOST, port: config.PORT, listenTextResolver: () => 'listening' })
+      await billing.start(url)
+      const standin = billing.standinUrl()
+      if (standin) notices.push(`Payments   ${standin} (a stand-in for Stripe on this machine; no money moves)`)
       return { url: config.PUBLIC_URL ?? url, notices }
     },
     /** Refuses what is new, lets what runs end, then stops room by room: those above before those they stand on. */
@@ -241,6 +264,7 @@ export async function composeServer(
       await upgrades.close()
       await app.close()
       await runner?.stop()
+      await billing.stop()
       await tunnels.stop()
       await nodeLinks.stop()
       await usage.stop()
