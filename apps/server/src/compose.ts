@@ -1,4 +1,5 @@
 import { accountRoutes, type AccessEnd } from './accounts/index.ts'
+import { healthStatusRoutes } from './admin/index.ts'
 import { createBilling } from './billing/index.ts'
 import { createAuth, principalOf, usePrincipals, type Auth, type FirstAdmin } from './auth/index.ts'
 import { deviceRoutes, endDevices } from './devices/index.ts'
@@ -197,6 +198,7 @@ export async function composeServer(
   usePrincipals(app)
   useIdempotency(app, db, secrets, (req) => principalOf(req).userId)
   healthRoutes(app, { sql: db, kv, stopping: () => stopping })
+  healthStatusRoutes(app, { sql: db, kv, redisConfigured: foundation.redis !== undefined, fleet })
   auth.routes(app)
   accountRoutes(app, { db, ends, userIdOf: (req) => principalOf(req).userId })
   meRoutes(app, { db, auth })

@@ -1,0 +1,2 @@
+/** Staff views, composed from the other rooms' faces. */
+export { healthStatusRoutes, type HealthStatusDeps } from './health-status.ts'
