@@ -1,6 +1,17 @@
 export { emailKey, parseEmail } from './email.ts'
 export { endAccess, type AccessEnd, type EndReason } from './ends.ts'
-export { isAtLeast, isPermission, isStaff, permissionsOf, ROLES, type Permission, type Role } from './permissions.ts'
+export {
+  isAtLeast,
+  isPermission,
+  isStaff,
+  permissionsOf,
+  ROLES,
+  scopedPermissions,
+  SCOPES,
+  type Permission,
+  type Role,
+  type Scope,
+} from './permissions.ts'
 export { accountRoutes, type AccountRoutesDeps } from './routes.ts'
 export { AccountView, FullName, KnownEmail, NewEmail, RoleName } from './schemas.ts'
 export {

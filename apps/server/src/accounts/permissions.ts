@@ -57,3 +57,21 @@ export const isStaff = (role: Role): boolean => role !== 'user'
 
 /** True when `role` is at least `other`. */
 export const isAtLeast = (role: Role, other: Role): boolean => ROLES.indexOf(role) >= ROLES.indexOf(other)
+
+/** What an API token or an app may be given of its owner's power. */
+export const SCOPES = ['vpn', 'account', 'staff'] as const
+export type Scope = (typeof SCOPES)[number]
+
+const VPN: Permission[] = ['me:read', 'devices:read', 'devices:write', 'vpn:use', 'servers:read', 'usage:read']
+const ACCOUNT: Permission[] = [...VPN, 'me:write', 'billing:use']
+
+/**
+ * What remains of a role under scopes. `staff` is all the role allows; `me:secure` goes with none: passwords, factors,
+ * sessions, tokens, export and erasure are for sessions of our own sign-in.
+ */
+export function scopedPermissions(role: Role, scopes: readonly string[]): ReadonlySet<Permission> {
+  const all = permissionsOf(role)
+  if (scopes.includes('staff')) return new Set([...all].filter((permission) => permission !== 'me:secure'))
+  const given = scopes.includes('account') ? ACCOUNT : scopes.includes('vpn') ? VPN : []
+  return new Set(given.filter((permission) => all.has(permission)))
+}

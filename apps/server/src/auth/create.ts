@@ -10,7 +10,10 @@ import type { Kv } from '../platform/kv/index.ts'
 import type { Log } from '../platform/log.ts'
 import { sweepOutbox, type Mailer } from '../platform/mail/index.ts'
 import type { Secrets } from '../platform/secrets.ts'
-import { authenticate, authenticateToken, principalFor } from './authenticate.ts'
+import { deleteApiTokens, sweepApiTokens } from './api-token/store.ts'
+import { authenticate } from './authenticate.ts'
+import { sessionCookies } from './cookie/cookie.ts'
+import { authenticateToken, principalFor } from './credentials.ts'
 import { deleteFactors, sweepFactors } from './factor/store.ts'
 import { sweepFailures } from './failures.ts'
 import { ensureFirstAdmin, type FirstAdmin } from './first-admin.ts'
@@ -22,6 +25,7 @@ import type { AuthConfig, Parts, SubscriptionBrief } from './parts.ts'
 import { createPasswords } from './password/hash.ts'
 import { createPasswordRules } from './password/rules.ts'
 import type { Principal } from './principal.ts'
+import { apiTokenRoutes } from './routes/api-tokens.ts'
 import { factorRoutes } from './routes/factors.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { recoveryRoutes } from './routes/recovery.ts'
@@ -101,10 +105,12 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     passwords: await createPasswords(),
     rules: createPasswordRules({ minLength: config.PASSWORD_MIN_LENGTH, appName: config.APP_NAME }),
     tokens: createAccessTokens(keys, deps.publicUrl, config.ACCESS_TOKEN_EXPIRE_MINUTES * 60, clock),
+    cookies: sessionCookies(deps.publicUrl, secrets),
     revocations: await createRevocations(deps.kv, deps.log),
   }
   deps.ends.unshift(async (tx, userId, why) => {
     await revokeSessions(tx, userId)
+    await deleteApiTokens(tx, userId)
     if (why === 'first_verified') await deleteFactors(tx, userId)
     return () => parts.revocations.announce({ userId, sessionId: null })
   })
@@ -112,7 +118,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
   return {
     authenticate: authenticate(parts),
     authenticateToken: (token) => authenticateToken(parts, token),
-    identify: (req) => identify(parts.tokens, req),
+    identify: (req) => identify(parts, req),
     async refreshPrincipal({ userId, sessionId, credentialExpiresAt }) {
       const exp = Math.floor(credentialExpiresAt.getTime() / 1000)
       return (await principalFor(parts, { sub: userId, sid: sessionId, exp })) ?? null
@@ -131,6 +137,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
       signInRoutes(app, parts)
       factorRoutes(app, parts)
       sessionRoutes(app, parts)
+      apiTokenRoutes(app, parts)
       recoveryRoutes(app, parts)
       keyRoutes(app, keys)
     },
@@ -141,6 +148,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
         await sweepMailTokens(db)
         await sweepFactors(db)
         await sweepFailures(db)
+        await sweepApiTokens(db)
         await sweepOutbox(db)
       },
     },

@@ -1,5 +1,6 @@
 /** Passwords, sessions, tokens: who calls, and how they proved it. */
-export { assertMay, bearerOf, usePrincipals } from './authenticate.ts'
+export { assertMay, usePrincipals } from './authenticate.ts'
+export { bearerOf } from './credentials.ts'
 export { createAuth, type Auth, type AuthDeps } from './create.ts'
 export { failedProof } from './failed-proof.ts'
 export type { Identity } from './identify.ts'

@@ -2,8 +2,8 @@ import { isStaff, type Credentials } from '../accounts/index.ts'
 import type { Caller } from './factor/prove.ts'
 import { hasFactor } from './factor/store.ts'
 import type { Parts, SubscriptionBrief } from './parts.ts'
-import { proveAccount, wrongPassword, type PasswordProof, type Proven } from './prove.ts'
-import { openTokenSession, type TokenPair } from './session/open.ts'
+import { wrongPassword, type Proven } from './prove.ts'
+import { openCookieSession, openTokenSession, type TokenPair } from './session/open.ts'
 
 /** How the new session is shown in the list of sessions. */
 export type Shown = { deviceName: string | null; client: string | null }
@@ -51,7 +51,17 @@ export async function signInByToken(parts: Parts, proven: Proven, shown: Shown, 
   }
 }
 
-/** Signs in with e-mail and password: a new session each time. @throws as `proveAccount` */
-export async function login(parts: Parts, wish: PasswordProof, shown: Shown, caller: Caller): Promise<SignedIn> {
-  return signInByToken(parts, await proveAccount(parts, wish, caller), shown, caller)
+/** A browser's session for who has just proven an account: the cookie's line, and no tokens. @throws {Unauthenticated} */
+export async function signInByCookie(
+  parts: Parts,
+  proven: Proven,
+  shown: Shown,
+  caller: Caller,
+): Promise<{ cookie: string; body: { user: SignedInUser } & Duties }> {
+  const { account, ...how } = proven
+  const made = await parts.db.begin((tx) => openCookieSession(parts, tx, account, { ...shown, ...how }))
+  if (!made) throw wrongPassword()
+  caller.log.info({ user_id: account.id }, 'signed in')
+  const body = { user: await userShown(parts, account), ...(await dutiesOf(parts, proven)) }
+  return { cookie: parts.cookies.set(made.value, made.seconds), body }
 }

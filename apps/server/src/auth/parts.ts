@@ -7,6 +7,7 @@ import type { Kv } from '../platform/kv/index.ts'
 import type { Log } from '../platform/log.ts'
 import type { Mailer } from '../platform/mail/index.ts'
 import type { Secrets } from '../platform/secrets.ts'
+import type { SessionCookies } from './cookie/cookie.ts'
 import type { Passwords } from './password/hash.ts'
 import type { PasswordRules } from './password/rules.ts'
 import type { Revocations } from './session/revocations.ts'
@@ -43,6 +44,7 @@ export type Parts = {
   passwords: Passwords
   rules: PasswordRules
   tokens: AccessTokens
+  cookies: SessionCookies
   revocations: Revocations
   /** Where failed proofs and tries of second ones are counted. */
   attempts: Attempts

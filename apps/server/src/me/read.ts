@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { AccountView } from '../accounts/index.ts'
-import type { SessionRead, SessionRow } from '../auth/index.ts'
+import { principalOf, type SessionRead, type SessionRow } from '../auth/index.ts'
 import type { DeviceView } from '../devices/index.ts'
 import type { Subscription } from '../entitlements/index.ts'
 import { maybeOne, type Db } from '../platform/db/index.ts'
@@ -50,5 +50,6 @@ export const readSessionAndMe: SessionRead = (db, id, userId) =>
       from live_sessions l join account_overviews o on o.id = l.user_id
      where l.id = ${id} and l.user_id = ${userId}`)
 
-/** What `readSessionAndMe` brought for this request. */
-export const meOf = (req: FastifyRequest): Me => shown(req.sessionRow as SessionWithOverview)
+/** What `readSessionAndMe` brought for this request; read now for callers without a session. */
+export const meOf = async (req: FastifyRequest, db: Db): Promise<Me> =>
+  req.sessionRow ? shown(req.sessionRow as SessionWithOverview) : readMe(db, principalOf(req).userId)

@@ -28,7 +28,7 @@ export function meRoutes(app: App, deps: { db: Sql; auth: Pick<Auth, 'requestEma
       config: { needs: 'me:read', readSession: readSessionAndMe },
       schema: { tags: ['users'], summary: 'My account, subscription and devices', response: { 200: MeView } },
     },
-    async (req) => meOf(req),
+    async (req) => meOf(req, deps.db),
   )
 
   app.put(

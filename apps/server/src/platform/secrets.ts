@@ -6,6 +6,7 @@ import {
   generateKeyPairSync,
   hkdfSync,
   randomBytes,
+  timingSafeEqual,
   type JsonWebKey,
 } from 'node:crypto'
 import { link, mkdir, open, readFile, rm, stat } from 'node:fs/promises'
@@ -75,6 +76,21 @@ export class Secrets {
     const from = this.#file.mac[0]
     if (!from) throw new Error('no mac key')
     return createHmac('sha256', Buffer.from(from.key, 'base64')).update(`${purpose}\0`).update(text).digest()
+  }
+
+  /** A MAC that still proves itself when the key was replaced: the key's id stands beside it. */
+  tag(purpose: string, text: Uint8Array): { keyId: string; mac: Buffer } {
+    const from = this.#file.mac[0]
+    if (!from) throw new Error('no mac key')
+    return { keyId: from.id, mac: this.mac(purpose, text) }
+  }
+
+  /** Checks in constant time what `tag` made. @returns undefined when its key is none of ours, or lost */
+  checkTag(purpose: string, text: Uint8Array, tag: { keyId: string; mac: Uint8Array }): boolean | undefined {
+    const from = this.#file.mac.find(({ id }) => id === tag.keyId)
+    if (!from) return undefined
+    const due = createHmac('sha256', Buffer.from(from.key, 'base64')).update(`${purpose}\0`).update(text).digest()
+    return due.length === tag.mac.length && timingSafeEqual(due, tag.mac)
   }
 
   /**

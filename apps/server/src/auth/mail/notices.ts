@@ -10,6 +10,7 @@ export const NOTICES = [
   'recovery_code_used',
   'passkey_added',
   'passkey_removed',
+  'api_token_made',
 ] as const
 export type Notice = (typeof NOTICES)[number]
 
@@ -41,6 +42,7 @@ const TEXTS: Record<Notice, { subject: string; told: string }> = {
     told: 'One of the recovery codes of your account was used in place of the authenticator app. It will not work again.',
   },
   passkey_added: { subject: 'A passkey was added', told: 'A passkey was added to your account.' },
+  api_token_made: { subject: 'An API token was made', told: 'An API token was made for your account.' },
   passkey_removed: { subject: 'A passkey was removed', told: 'A passkey was removed from your account.' },
 }
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { AccountView } from '../../accounts/index.ts'
 import { ErrorBody, Id, listAnswer, listOf, PageQuery, Time, type App } from '../../platform/http/index.ts'
-import { NotFound } from '../../platform/errors.ts'
+import { Forbidden, NotFound } from '../../platform/errors.ts'
 import { changePassword } from '../change-password.ts'
 import type { Parts } from '../parts.ts'
 import { PasswordText } from '../password/rules.ts'
@@ -18,11 +18,31 @@ const SessionView = z.object({
   current: z.boolean(),
 })
 
-/** Tells a browser to forget what it kept of the account. */
+/** Tells a browser to forget what it kept of the account; of cookies ours alone, not those of the whole domain. */
 const FORGET = '"cache", "storage"'
 
 /** The caller's own sessions and password. */
 export function sessionRoutes(app: App, parts: Parts): void {
+  const forget = { 'clear-site-data': FORGET, 'set-cookie': parts.cookies.clear() }
+
+  app.get(
+    '/api/v1/auth/csrf',
+    {
+      config: { needs: 'me:read', duringPasswordChange: true, duringFactorSetup: true },
+      schema: {
+        tags: ['auth'],
+        summary: 'What writes by cookie carry in X-CSRF-Token',
+        description: 'Good as long as the session. 403 for a session by token, which needs none.',
+        response: { 200: z.object({ csrf_token: z.string() }), 403: ErrorBody },
+      },
+    },
+    async (req) => {
+      const hash = req.sessionRow?.secret_hash
+      if (!hash) throw new Forbidden('Only a session by cookie has a CSRF token.')
+      return { csrf_token: parts.cookies.csrfToken(principalOf(req).sessionId, hash) }
+    },
+  )
+
   app.get(
     '/api/v1/auth/sessions',
     {
@@ -72,7 +92,7 @@ export function sessionRoutes(app: App, parts: Parts): void {
       const { userId, sessionId } = principalOf(req)
       await revokeSession(parts.db, sessionId, userId)
       await parts.revocations.announce({ userId, sessionId })
-      return reply.code(204).header('clear-site-data', FORGET).send()
+      return reply.code(204).headers(forget).send()
     },
   )
 
@@ -91,7 +111,7 @@ export function sessionRoutes(app: App, parts: Parts): void {
       const { userId } = principalOf(req)
       await revokeSessions(parts.db, userId)
       await parts.revocations.announce({ userId, sessionId: null })
-      return reply.code(204).header('clear-site-data', FORGET).send()
+      return reply.code(204).headers(forget).send()
     },
   )
 

@@ -1,37 +1,13 @@
 import { z } from 'zod'
 import { AccountView, FullName, KnownEmail, NewEmail } from '../../accounts/index.ts'
-import { ErrorBody, Id, plainText, Time, type App } from '../../platform/http/index.ts'
+import { ErrorBody, type App } from '../../platform/http/index.ts'
 import { callerOf } from '../factor/prove.ts'
-import { login } from '../login.ts'
 import type { Parts } from '../parts.ts'
 import { PasswordText } from '../password/rules.ts'
+import { proveAccount } from '../prove.ts'
 import { register } from '../register.ts'
 import { refreshSession } from '../session/refresh.ts'
-
-const TokenPair = {
-  access_token: z.string(),
-  token_type: z.literal('bearer'),
-  expires_in: z.int().meta({ description: 'seconds' }),
-  refresh_token: z.string(),
-}
-const SignedIn = z.object({
-  ...TokenPair,
-  user: z.object({
-    id: Id,
-    email: z.string().nullable(),
-    role: z.string(),
-    subscription_status: z.enum(['active', 'past_due', 'canceled']),
-    subscription_expiry: Time.nullable(),
-  }),
-  password_change_required: z.boolean().optional(),
-  factor_setup_required: z.boolean().optional(),
-})
-
-const LONGEST_CLIENT = 100
-
-/** What the caller's program says it is, cut and without characters that do something to a terminal. */
-const clientOf = (userAgent: string | undefined): string | null =>
-  userAgent?.replace(/[^\x20-\x7e]/g, '').slice(0, LONGEST_CLIENT) || null
+import { assertOwnPage, DeviceName, signIn, SignedIn, SignInQuery, TokenPair } from './signing-in.ts'
 
 /** Register, sign in, refresh. */
 export function signInRoutes(app: App, parts: Parts): void {
@@ -62,21 +38,25 @@ export function signInRoutes(app: App, parts: Parts): void {
         tags: ['auth'],
         summary: 'Sign in',
         description:
+          '`?session=cookie` (our own pages alone): the session is a cookie, and no tokens are in the answer. ' +
           '401 `TOTP_REQUIRED`: send `totp` as well, a code of the authenticator app, a recovery code, or (after many wrong passwords) the code just mailed. ' +
           '`password_change_required` comes with a one-time password: that session may only change the password and sign out; `factor_setup_required` to staff without a second factor.',
+        querystring: SignInQuery,
         body: z.strictObject({
           email: KnownEmail,
           password: PasswordText,
           totp: z.string().min(1).max(64).optional(),
-          device_name: plainText(1, 100).optional(),
+          device_name: DeviceName.optional(),
         }),
-        response: { 200: SignedIn, 400: ErrorBody, 401: ErrorBody, 503: ErrorBody },
+        response: { 200: SignedIn, 400: ErrorBody, 401: ErrorBody, 403: ErrorBody, 503: ErrorBody },
       },
     },
-    async (req) => {
+    async (req, reply) => {
       const { email, password, totp = null, device_name } = req.body
-      const client = clientOf(req.headers['user-agent'])
-      return login(parts, { email, password, totp }, { deviceName: device_name ?? null, client }, callerOf(req))
+      const caller = callerOf(req)
+      assertOwnPage(parts, req)
+      const proven = await proveAccount(parts, { email, password, totp }, caller)
+      return signIn(parts, req, reply, proven, device_name)
     },
   )
 

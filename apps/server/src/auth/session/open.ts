@@ -2,9 +2,10 @@ import type { Credentials } from '../../accounts/index.ts'
 import type { Tx } from '../../platform/db/index.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Parts } from '../parts.ts'
-import { lifetimesOf, PASSWORD_CHANGE_ONLY } from './lifetimes.ts'
+import { makeSelfProving } from '../self-proving.ts'
+import { lifetimesOf, PASSWORD_CHANGE_ONLY, type Lifetimes } from './lifetimes.ts'
 import { newRefreshToken, refreshTokenHash } from './refresh-token.ts'
-import { insertRefreshToken, insertSession } from './store.ts'
+import { insertRefreshToken, insertSession, type SessionKind } from './store.ts'
 
 export type TokenPair = {
   access_token: string
@@ -22,6 +23,18 @@ export type Opening = {
   factorProven: boolean
 }
 
+/** @returns the lifetimes of the row that was made, undefined when the account was changed since it was judged */
+async function openSession(
+  { config }: Pick<Parts, 'config'>,
+  tx: Tx,
+  account: Credentials,
+  session: Opening & { id: string; kind: SessionKind; secretHash?: Buffer },
+): Promise<Lifetimes | undefined> {
+  const life = session.mustChangePassword ? PASSWORD_CHANGE_ONLY : lifetimesOf(account.role, config)
+  const row = { ...session, userId: account.id, hashedPassword: account.hashed_password, ...life }
+  return (await insertSession(tx, row)) ? life : undefined
+}
+
 /**
  * Opens a token session for an account that has just proven itself.
  * @returns undefined when the account was changed since it was judged
@@ -35,17 +48,25 @@ export async function openTokenSession(
   const id = newId()
   const refreshToken = newRefreshToken()
   const hash = refreshTokenHash(refreshToken)
-  const life = opening.mustChangePassword ? PASSWORD_CHANGE_ONLY : lifetimesOf(account.role, config)
-  const opened = await insertSession(tx, {
-    id,
-    userId: account.id,
-    kind: 'token',
-    hashedPassword: account.hashed_password,
-    ...opening,
-    ...life,
-  })
-  if (!opened || !hash) return undefined
+  const life = await openSession({ config }, tx, account, { ...opening, id, kind: 'token' })
+  if (!life || !hash) return undefined
   await insertRefreshToken(tx, hash, id)
   const { token, expiresIn } = await tokens.issue({ userId: account.id, sessionId: id, role: account.role })
   return { access_token: token, token_type: 'bearer', expires_in: expiresIn, refresh_token: refreshToken }
+}
+
+/**
+ * Opens a browser's session.
+ * @returns the cookie's value and how long it lives at most, in seconds; undefined when the account was changed meanwhile
+ */
+export async function openCookieSession(
+  { config, secrets }: Pick<Parts, 'config' | 'secrets'>,
+  tx: Tx,
+  account: Credentials,
+  opening: Opening,
+): Promise<{ value: string; seconds: number } | undefined> {
+  const id = newId()
+  const { text, hash } = makeSelfProving(secrets, 'cookie', { id, userId: account.id })
+  const life = await openSession({ config }, tx, account, { ...opening, id, kind: 'cookie', secretHash: hash })
+  return life && { value: text, seconds: life.absoluteSeconds }
 }

@@ -121,6 +121,13 @@ export async function rotateRefreshToken(
      where id = ${turn.sessionId}`
 }
 
+/** A use by cookie: what a refresh does for a session by tokens. @param idleSeconds until it ends unless used again */
+export const touchSession = (db: Db, id: string, idleSeconds: number) => db`
+  update sessions
+     set last_used_at = clock_timestamp(),
+         idle_expires_at = least(expires_at, clock_timestamp() + make_interval(secs => ${idleSeconds}))
+   where id = ${id} and revoked_at is null`
+
 /** @returns whether there was a live session of this user to end */
 export async function revokeSession(db: Db, id: string, userId: string): Promise<boolean> {
   const ended = await db`
