@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { healthRoutes } from '../platform/health/index.ts'
 import { createApp } from '../platform/http/index.ts'
 import { memoryKv } from '../platform/kv/index.ts'
@@ -7,7 +7,7 @@ import { createLog } from '../platform/log.ts'
 import { freshDatabase } from '../platform/testing/index.ts'
 import { healthStatusRoutes } from './index.ts'
 
-async function anApp(t: import('node:test').TestContext) {
+async function anApp(t: TestContext) {
   const { sql } = await freshDatabase(t)
   const app = await createApp({
     config: { ALLOWED_HOSTS: ['vpn.example'], CORS_ORIGINS: [], PUBLIC_URL: undefined },
