@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { invalidField } from '../../platform/errors.ts'
-import { normalized } from './hash.ts'
+import { normalized } from './normalized.ts'
 
 export const MAX_LENGTH = 1024
 export const STAFF_MIN_LENGTH = 15
