@@ -119,9 +119,11 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     authenticate: authenticate(parts),
     authenticateToken: (token) => authenticateToken(parts, token),
     identify: (req) => identify(parts, req),
-    async refreshPrincipal({ userId, sessionId, credentialExpiresAt }) {
+    async refreshPrincipal({ userId, sessionId, credentialExpiresAt, permissions }) {
       const exp = Math.floor(credentialExpiresAt.getTime() / 1000)
-      return (await principalFor(parts, { sub: userId, sid: sessionId, exp })) ?? null
+      // The widest scope; what the credential had is all that is left of it.
+      const now = await principalFor(parts, { sub: userId, sid: sessionId, exp, scope: 'staff' })
+      return now ? { ...now, permissions: now.permissions.intersection(permissions) } : null
     },
     onSessionRevoked: (listener) => parts.revocations.listen(listener),
     async confirmPassword(userId, password) {

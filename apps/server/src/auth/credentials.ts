@@ -42,7 +42,8 @@ async function judgeAccessToken(deps: CredentialDeps, token: string, read: Sessi
   const claims = await deps.tokens.verify(token)
   const row = await read(deps.db, claims.sid, claims.sub)
   if (!row || row.kind === 'cookie') throw ended()
-  const by = { userId: claims.sub, sessionId: claims.sid, expiresAt: new Date(claims.exp * 1000) }
+  const { sub: userId, sid: sessionId, scope } = claims
+  const by = { userId, sessionId, scope, expiresAt: new Date(claims.exp * 1000) }
   return { principal: principalOfSession(deps, by, row), row }
 }
 
@@ -91,7 +92,8 @@ export function judgeRequest(deps: CredentialDeps, req: FastifyRequest, read: Se
 /** The session the claims name as it is now, or the API token of that id; undefined once it ended or its user is off. */
 export async function principalFor(deps: CredentialDeps, claims: Claims): Promise<Principal | undefined> {
   const row = await liveSession(deps.db, claims.sid, claims.sub)
-  const by = { userId: claims.sub, sessionId: claims.sid, expiresAt: new Date(claims.exp * 1000) }
+  const { sub: userId, sid: sessionId, scope } = claims
+  const by = { userId, sessionId, scope, expiresAt: new Date(claims.exp * 1000) }
   if (row) return principalOfSession(deps, by, row)
   const token = await liveApiToken(deps.db, claims.sid, claims.sub)
   return token && principalOfApiToken(deps, claims.sid, token)

@@ -19,14 +19,15 @@ const entitlementFrom = (row: Plan): Entitlement => ({
 const mustSetUpFactor = ({ config }: Deps, row: { staff_has_factor: boolean | null }): boolean =>
   config.production && row.staff_has_factor === false
 
-type SessionCredential = { userId: string; sessionId: string; expiresAt: Date }
+/** @property scope of an app's token: what its user allowed it, never more than the role */
+type SessionCredential = { userId: string; sessionId: string; expiresAt: Date; scope?: string | undefined }
 
 /** Who calls by a session, as its row says. */
 export const principalOfSession = (deps: Deps, by: SessionCredential, row: SessionRow): Principal => ({
   userId: by.userId,
   sessionId: by.sessionId,
   role: row.role,
-  permissions: permissionsOf(row.role),
+  permissions: row.kind === 'oauth' ? scopedPermissions(row.role, by.scope?.split(' ') ?? []) : permissionsOf(row.role),
   mustChangePassword: row.must_change_password,
   mustSetUpFactor: mustSetUpFactor(deps, row),
   isVerified: row.is_verified,

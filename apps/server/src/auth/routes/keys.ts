@@ -11,7 +11,7 @@ const Jwk = z.object({
   use: z.string(),
 })
 
-/** The public halves of the keys that sign tokens (RFC 7517); none with HS256. */
+/** The public halves of the keys that sign tokens (RFC 7517); with HS256 those of id_tokens. */
 export function keyRoutes(app: App, { jwks }: TokenKeys): void {
   app.get(
     '/oauth/jwks',

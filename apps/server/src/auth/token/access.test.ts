@@ -175,13 +175,14 @@ test('of a name given twice in the claims the one that counts is the one that wa
   assert.equal((await tokens.verify(token)).sid, USER)
 })
 
-test('with HS256 only HS256 counts, and nothing is published', async () => {
+test('with HS256 only HS256 counts; what is published verifies id_tokens alone', async () => {
   const hs = tokenKeys({ JWT_ALGORITHM: 'HS256', JWT_SECRET_KEY: SECRET }, secrets)
   const hmacTokens = createAccessTokens(hs, ISSUER, 1800, clock)
   const { token } = await hmacTokens.issue(session)
   assert.equal((await hmacTokens.verify(token)).sid, SESSION)
   await refused(token)
   await assert.rejects(hmacTokens.verify((await tokens.issue(session)).token), { code: 'UNAUTHENTICATED' })
-  assert.deepEqual(hs.jwks, { keys: [] })
+  assert.deepEqual(hs.jwks, keys.jwks)
+  assert.ok(!JSON.stringify(hs.jwks).includes(hs.signing.id))
   assert.throws(() => tokenKeys({ JWT_ALGORITHM: 'HS256', JWT_SECRET_KEY: undefined }, secrets))
 })

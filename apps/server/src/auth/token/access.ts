@@ -14,7 +14,13 @@ const MAX_TOKEN = 2_048
 const MAX_REMEMBERED = 20_000
 const FORM = /^[\w-]{1,512}\.[\w-]{1,1536}\.[\w-]{1,128}$/
 
-const Claims = z.object({ sub: z.uuid(), sid: z.uuid(), exp: z.int().positive() })
+const Claims = z.object({
+  sub: z.uuid(),
+  sid: z.uuid(),
+  exp: z.int().positive(),
+  /** Of an app's token: it counts where the session is an app's. */
+  scope: z.string().optional(),
+})
 /** What a token proves: who signed in and in which session, until when (seconds since 1970). */
 export type Claims = z.infer<typeof Claims>
 

@@ -10,14 +10,14 @@ export type TokenKeys = {
   algorithm: 'EdDSA' | 'HS256'
   signing: { id: string; key: KeyObject }
   verifying: ReadonlyMap<string, KeyObject>
-  /** What may be published: none with HS256. */
+  /** What is published: with HS256 what verifies id_tokens, which are Ed25519 always. */
   jwks: { keys: PublicJwk[] }
 }
 
-function hmacKeys(secret: string): TokenKeys {
+function hmacKeys(secret: string, idTokens: TokenKeys): TokenKeys {
   const key = createSecretKey(Buffer.from(secret))
   const id = createHmac('sha256', secret).update('prime-vpn/kid').digest('base64url').slice(0, 11)
-  return { algorithm: 'HS256', signing: { id, key }, verifying: new Map([[id, key]]), jwks: { keys: [] } }
+  return { algorithm: 'HS256', signing: { id, key }, verifying: new Map([[id, key]]), jwks: idTokens.jwks }
 }
 
 function published(id: string, key: KeyObject): PublicJwk {
@@ -46,5 +46,5 @@ function ed25519Keys(secrets: Secrets): TokenKeys {
 export function tokenKeys(config: Pick<Config, 'JWT_ALGORITHM' | 'JWT_SECRET_KEY'>, secrets: Secrets): TokenKeys {
   if (config.JWT_ALGORITHM === 'EdDSA') return ed25519Keys(secrets)
   if (config.JWT_SECRET_KEY === undefined) throw new Error('JWT_ALGORITHM=HS256 needs JWT_SECRET_KEY')
-  return hmacKeys(config.JWT_SECRET_KEY)
+  return hmacKeys(config.JWT_SECRET_KEY, ed25519Keys(secrets))
 }
