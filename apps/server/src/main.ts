@@ -1,4 +1,4 @@
-import { composeServer } from './compose.ts'
+import { composeServer, type ComposedServer } from './compose.ts'
 import { ConfigError, parseConfig, readEnv, type Config, type Env } from './platform/config/index.ts'
 import { createLog } from './platform/log.ts'
 import { readProtectionConfig } from './protection/index.ts'
@@ -27,20 +27,17 @@ export async function startServer(env: Env = readEnv(process.env)): Promise<Runn
   const log = createLog(config.LOG_LEVEL)
   for (const warning of protecting.warnings) log.warn(warning)
   const foundation = await startFoundation(config, log)
-  try {
-    const server = await composeServer(config, protecting.config, foundation, log)
-    const { url, notices } = await server.start()
-    return {
-      url,
-      config,
-      notices,
-      async stop() {
-        await server.stop()
-        await foundation.stop()
-      },
-    }
-  } catch (error) {
+  let server: ComposedServer | undefined
+  const stop = async () => {
+    await server?.stop()
     await foundation.stop()
+  }
+  try {
+    server = await composeServer(config, protecting.config, foundation, log)
+    return { config, ...(await server.start()), stop }
+  } catch (error) {
+    // A port that is taken is found last, when every room runs: left running, they would keep the process alive.
+    await stop().catch((err: unknown) => log.warn({ err }, 'stopping after a failed start'))
     throw error
   }
 }
