@@ -1,7 +1,7 @@
 import { composeServer, type ComposedServer } from './compose.ts'
 import { ConfigError, parseConfig, readEnv, type Config, type Env } from './platform/config/index.ts'
 import { createLog } from './platform/log.ts'
-import { readProtectionConfig } from './protection/index.ts'
+import { readProtectionConfig, type ReadConfig } from './protection/index.ts'
 import { startFoundation } from './start.ts'
 
 export type Running = {
@@ -16,14 +16,25 @@ export type Running = {
 const STOP_WITHIN_MS = 15_000
 const IMPATIENT_AFTER_MS = 1_000
 
+/** Both halves of the configuration. @throws {ConfigError} naming the faults of both */
+function readSettings(env: Env): { config: Config; protecting: ReadConfig } {
+  const protecting = readProtectionConfig(env)
+  try {
+    const config = parseConfig(env)
+    if (protecting.faults.length > 0) throw new ConfigError([])
+    return { config, protecting }
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    throw new ConfigError([...error.faults, ...protecting.faults])
+  }
+}
+
 /**
  * Starts the control plane: secrets, database, rooms, then listens.
  * @throws {ConfigError} naming every fault of the configuration; other errors carry a readable message
  */
 export async function startServer(env: Env = readEnv(process.env)): Promise<Running> {
-  const config = parseConfig(env)
-  const protecting = readProtectionConfig(env)
-  if (protecting.faults.length > 0) throw new ConfigError(protecting.faults)
+  const { config, protecting } = readSettings(env)
   const log = createLog(config.LOG_LEVEL)
   for (const warning of protecting.warnings) log.warn(warning)
   const foundation = await startFoundation(config, log)

@@ -1,5 +1,4 @@
 import { parseArgs } from 'node:util'
-import { initSecrets, parseConfig, readEnv } from '@prime-vpn/server'
 import { UsageError, type Command } from '../command.ts'
 
 export const keys: Command = {
@@ -12,6 +11,7 @@ installation needs the same file; keep a copy where the database's backups are n
   async run(args) {
     const { positionals } = parseArgs({ args: [...args], options: {}, allowPositionals: true })
     if (positionals.length !== 1 || positionals[0] !== 'init') throw new UsageError("say 'init'")
+    const { initSecrets, parseConfig, readEnv } = await import('@prime-vpn/server')
     // Only the file's place is asked for, so that keys can be made before the rest of production is set.
     const config = parseConfig({ ...readEnv(process.env), NODE_ENV: 'development' })
     const outcome = await initSecrets(config.SECRETS_FILE)

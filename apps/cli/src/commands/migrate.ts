@@ -1,20 +1,12 @@
 import { parseArgs } from 'node:util'
-import {
-  createLog,
-  embeddedPostgresUrl,
-  migrateDown,
-  migrateUp,
-  migrationStatus,
-  parseConfig,
-  readEnv,
-  startEmbeddedPostgres,
-} from '@prime-vpn/server'
 import { UsageError, type Command } from '../command.ts'
 
 type Target = { url: string; stop(): Promise<void> }
 
 /** The configured database, or the embedded one: the running one's, else started for the moment. */
 async function target(): Promise<Target> {
+  const { createLog, embeddedPostgresUrl, parseConfig, readEnv, startEmbeddedPostgres } =
+    await import('@prime-vpn/server')
   const config = parseConfig(readEnv(process.env))
   const url = config.MIGRATE_DATABASE_URL ?? config.DATABASE_URL
   if (url) return { url, stop: async () => undefined }
@@ -54,6 +46,7 @@ Works on MIGRATE_DATABASE_URL, else DATABASE_URL, else the embedded database.`,
     if (rest.length > 0 || !['up', 'down', 'status'].includes(direction ?? ''))
       throw new UsageError("say 'up', 'down' or 'status'")
     const count = steps(values.steps)
+    const { migrateDown, migrateUp, migrationStatus } = await import('@prime-vpn/server')
     const database = await target()
     const show = (value: unknown, text: string) => console.log(values.json ? JSON.stringify(value) : text)
     try {

@@ -1,5 +1,4 @@
 import { parseArgs } from 'node:util'
-import { serve } from '@prime-vpn/server'
 import type { Command } from '../command.ts'
 
 export const serveCommand: Command = {
@@ -11,6 +10,7 @@ Settings come from the environment and a .env file (see .env.example); none is n
 an embedded PostgreSQL runs under DATA_DIR (./data). Stops cleanly at Ctrl-C.`,
   async run(args) {
     parseArgs({ args: [...args], options: {}, allowPositionals: false })
+    const { serve } = await import('@prime-vpn/server')
     return serve()
   },
 }

@@ -87,11 +87,13 @@ export type Config = Omit<
 
 /** Every fault of the configuration in one readable message. */
 export class ConfigError extends Error {
-  constructor(faults: string[]) {
+  readonly faults: readonly string[]
+  constructor(faults: readonly string[]) {
     super(
       `The configuration has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}:\n${faults.map((f) => `  - ${f}`).join('\n')}`,
     )
     this.name = 'ConfigError'
+    this.faults = faults
   }
 }
 
