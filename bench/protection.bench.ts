@@ -16,7 +16,7 @@ import { protectedApp, type Kit } from '../apps/server/src/protection/testing/ki
 // What the protection costs: the same server without it, with it in-process, with it in Redis; and a banned caller
 // against a bare Node 404. Each variant is a process of its own; wrk loads them in turn, round by round, and each says
 // what processor time it used. Requests come from 50,000 addresses through a trusted proxy, which is the dearest case:
-// no address is known from its connection. Needs wrk and redis-server. Run: node bench/protection.bench.ts [rounds]
+// no address is known from its connection. A banned caller comes by itself, as a flood does. Needs wrk and redis-server. Run: node bench/protection.bench.ts [rounds]
 
 const VARIANTS = ['off', 'in-process', 'redis', 'bare-404', 'banned'] as const
 type Variant = (typeof VARIANTS)[number]
@@ -50,14 +50,14 @@ async function start(variant: Variant): Promise<Started> {
   }
   const kv = variant === 'redis' ? await redisKv((await testRedis(scope)).url, createLog('silent')) : undefined
   const kit = await protectedApp(scope, {
-    env: ENV,
+    env: variant === 'banned' ? {} : ENV,
     realTime: true,
     routes: addRoute,
     log: createLog('silent'),
     ...(kv ? { kv, redis: kv.client } : {}),
   })
-  const everybody = parseNetwork('10.0.0.0/8')
-  if (variant === 'banned' && everybody) kit.protection.state.bans.apply({ network: everybody, leftMs: 3_600_000 })
+  const caller = parseNetwork('127.0.0.1')
+  if (variant === 'banned' && caller) kit.protection.state.bans.apply({ network: caller, leftMs: 3_600_000 })
   await kit.app.listen({ host: '127.0.0.1', port: 0 })
   return { port: (kit.app.server.address() as AddressInfo).port, kit }
 }
@@ -65,7 +65,6 @@ async function start(variant: Variant): Promise<Started> {
 async function serve(variant: Variant): Promise<void> {
   const { port, kit } = await start(variant)
   process.on('message', (question) => {
-    if (question === 'exit') process.exit()
     if (question === 'cpu') process.send?.(process.cpuUsage())
     if (question === 'overhead') process.send?.(kit?.protection.state.violations.stats().overhead ?? null)
   })
@@ -87,10 +86,11 @@ function microseconds(text: string, label: string): number {
   return Number(value) * (unit === 's' ? 1e6 : unit === 'ms' ? 1e3 : 1)
 }
 
-async function round(child: ChildProcess, port: number, script: string): Promise<Round> {
+async function round(child: ChildProcess, port: number, script: string | null): Promise<Round> {
   const before = await ask<NodeJS.CpuUsage>(child, 'cpu')
   const url = `http://127.0.0.1:${port}${path}`
-  const wrk = spawn('wrk', ['-t1', `-c${CONNECTIONS}`, `-d${SECONDS}s`, '--latency', '-s', script, url])
+  const by = script === null ? [] : ['-s', script]
+  const wrk = spawn('wrk', ['-t1', `-c${CONNECTIONS}`, `-d${SECONDS}s`, '--latency', ...by, url])
   let text = ''
   wrk.stdout.on('data', (data) => (text += String(data)))
   await once(wrk, 'close')
@@ -119,15 +119,16 @@ request = function()
   return wrk.format()
 end`,
   )
+  const scriptOf = (variant: Variant) => (variant === 'bare-404' || variant === 'banned' ? null : script)
   const children = new Map<Variant, { child: ChildProcess; port: number; rounds: Round[] }>()
   for (const variant of VARIANTS) {
     const child = fork(import.meta.filename, ['serve', variant])
     const [{ port }] = (await once(child, 'message')) as [{ port: number }]
     children.set(variant, { child, port, rounds: [] })
-    await round(child, port, script) // warm
+    await round(child, port, scriptOf(variant)) // warm
   }
   for (let i = 0; i < rounds; i++)
-    for (const each of children.values()) each.rounds.push(await round(each.child, each.port, script))
+    for (const [variant, each] of children) each.rounds.push(await round(each.child, each.port, scriptOf(variant)))
 
   const of = (variant: Variant, what: keyof Round): number =>
     median(children.get(variant)?.rounds.map((r) => r[what]) ?? [])

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { parseAddress, parseNetwork, type Address, type Network } from './address/address.ts'
 import { clientBehind } from './address/forwarded.ts'
 import { NetworkMap } from './address/network-map.ts'
-import type { CallerIds, Id } from './keys.ts'
+import { countedAs, type CallerIds, type Id } from './keys.ts'
 
 type Names = { epoch: number; address: Id; prefix: Id | null }
 
@@ -16,12 +16,18 @@ export class Client {
   readonly listed: boolean
   readonly #ids: CallerIds
   #names: Names | null = null
+  #countedAs: string | undefined
 
   constructor(address: Address, looksLikeProxy: boolean, listed: boolean, ids: CallerIds) {
     this.address = address
     this.looksLikeProxy = looksLikeProxy
     this.listed = listed
     this.#ids = ids
+  }
+
+  /** The block it counts as, readable: for the list of offenders only. */
+  get countedAs(): string {
+    return (this.#countedAs ??= countedAs(this.address))
   }
 
   /** Its names in the limiter: made when first asked for, since a banned caller needs none, and again when they change. */
@@ -51,7 +57,7 @@ const PRIVATE = [
 
 const blocks = (texts: string[]): Network[] => texts.flatMap((text) => parseNetwork(text) ?? [])
 
-type Peer = { address: Address; trusted: boolean; header: string | undefined; client: Client }
+type Peer = { address: Address; trusted: boolean; plain: boolean; header: string | undefined; client: Client }
 
 /** A set of blocks. */
 export function setOf(networks: Iterable<Network>): NetworkMap<true> {
@@ -62,6 +68,17 @@ export function setOf(networks: Iterable<Network>): NetworkMap<true> {
 
 const one = (header: string | string[] | undefined): string | undefined =>
   Array.isArray(header) ? header.join(',') : header
+
+/** True when a request names others in front of its peer; reads the raw lines, so that no header object is built. */
+function forwards(rawHeaders: readonly string[] | undefined): boolean {
+  if (!rawHeaders) return true
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? ''
+    if (name.length === 15 && name.toLowerCase() === 'x-forwarded-for') return true
+    if (name.length === 9 && name.toLowerCase() === 'forwarded') return true
+  }
+  return false
+}
 
 /**
  * Tells who a request comes from. Kept with the socket, so that the requests of one connection are worked out once.
@@ -95,21 +112,21 @@ export class Clients {
   }
 
   of(req: IncomingMessage): Client {
-    const { socket, headers } = req
+    const { socket } = req
+    const known = this.#peers.get(socket)
+    // A plain peer is who it is whatever it sends, as long as it does not claim to forward.
+    if (known && known.plain && !forwards(req.rawHeaders)) return known.client
+    const { headers } = req
     const xForwardedFor = one(headers['x-forwarded-for'])
     const forwarded = one(headers.forwarded)
     const header = xForwardedFor ?? forwarded
-    const known = this.#peers.get(socket)
-    if (known && (known.header === header || !known.trusted)) {
-      const sameManner = (known.header === undefined) === (header === undefined)
-      if (sameManner) return known.client
-    }
-    const peer = known?.address ?? this.peerOf(socket)
-    const trusted = known?.trusted ?? this.isTrusted(peer)
-    const address = trusted ? clientBehind(peer, { xForwardedFor, forwarded }, this.isTrusted) : peer
-    const forwards = !trusted && header !== undefined
-    const client = new Client(address, forwards && this.isPrivate(peer), !forwards && this.isListed(address), this.#ids)
-    this.#peers.set(socket, { address: peer, trusted, header, client })
+    if (known && known.header === header) return known.client
+    const address = known?.address ?? this.peerOf(socket)
+    const trusted = known?.trusted ?? this.isTrusted(address)
+    const claims = !trusted && header !== undefined
+    const own = trusted ? clientBehind(address, { xForwardedFor, forwarded }, this.isTrusted) : address
+    const client = new Client(own, claims && this.isPrivate(address), !claims && this.isListed(own), this.#ids)
+    this.#peers.set(socket, { address, trusted, plain: !trusted && !claims, header, client })
     return client
   }
 }

@@ -41,7 +41,7 @@ export class Judge {
   }
 
   #refuse(call: Call, client: Client, what: string, error: Error): never {
-    this.#state.violations.note(what, call.route, client.address)
+    this.#state.violations.note(what, call.route, client)
     throw error
   }
 

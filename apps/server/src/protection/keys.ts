@@ -1,7 +1,7 @@
-import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 import type { Clock } from '../platform/clock.ts'
 import type { Secrets } from '../platform/secrets.ts'
 import { networkOf, type Address } from './address/address.ts'
+import { keyedHash } from './hmac.ts'
 
 const DAY_MS = 86_400_000
 /** How far apart the clocks of two instances may be around midnight. */
@@ -24,8 +24,7 @@ export class CallerIds {
   readonly #clock: Clock
   readonly #longestWindowMs: number
   #day = -1
-  /** As key objects: a HMAC under one costs a sixth of that under the same bytes. */
-  #salts = new Map<number, KeyObject>()
+  #salts = new Map<number, (text: string) => string>()
 
   constructor(secrets: Secrets, clock: Clock, longestWindowMs: number) {
     this.#secrets = secrets
@@ -47,22 +46,21 @@ export class CallerIds {
     return { day, other: DAY_MS - sinceMidnight <= CLOCK_SKEW_MS ? day + 1 : undefined }
   }
 
-  #salt(day: number): KeyObject {
+  #salt(day: number): (text: string) => string {
     if (day !== this.#day) {
       this.#day = day
       for (const kept of this.#salts.keys()) if (Math.abs(kept - day) > 1) this.#salts.delete(kept)
     }
     let salt = this.#salts.get(day)
     if (!salt) {
-      salt = createSecretKey(this.#secrets.mac('limits', String(day)))
+      salt = keyedHash(this.#secrets.mac('limits', String(day)))
       this.#salts.set(day, salt)
     }
     return salt
   }
 
   #name(day: number, subject: Subject, text: string): string {
-    const mac = createHmac('sha256', this.#salt(day)).update(`${subject}\0${text}`).digest('base64url')
-    return mac.slice(0, ID_LENGTH)
+    return this.#salt(day)(`${subject}\0${text}`).slice(0, ID_LENGTH)
   }
 
   of(subject: Subject, text: string): Id {

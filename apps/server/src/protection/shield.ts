@@ -27,34 +27,40 @@ let counter = 0
 /** Names a refused request: unique, and a fraction of what randomness for each would cost. */
 const nextId = (): string => `req_${run}${(counter++).toString(36)}`
 
+/** What is looked at before anything else; read from the raw lines, so that a refusal builds no header object. */
+type Seen = { hosts: number; requestId: string | undefined; hasBody: boolean }
+
+function lookAt({ rawHeaders }: IncomingMessage): Seen {
+  const seen: Seen = { hosts: 0, requestId: undefined, hasBody: false }
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? ''
+    // By length first: of a dozen names one or two are looked at closely.
+    if (name.length === 4 && name.toLowerCase() === 'host') seen.hosts++
+    else if (name.length === 12 && name.toLowerCase() === 'x-request-id') seen.requestId = rawHeaders[i + 1]
+    else if (name.length === 14 && name.toLowerCase() === 'content-length') seen.hasBody = true
+    else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') seen.hasBody = true
+  }
+  return seen
+}
+
 /** Answers from a banned address: the contract's body and headers, straight on the response. */
 function refuser(https: boolean) {
   const fixed = Object.entries(securityHeaders(https)).flat()
   fixed.push('content-type', 'application/json; charset=utf-8')
   const before = `{"error":{"code":"IP_BANNED","message":"${BANNED_MESSAGE}","retry_after":`
-  return (req: IncomingMessage, res: ServerResponse, leftMs: number): void => {
-    const given = req.headers['x-request-id']
-    const id = typeof given === 'string' && GIVEN_ID.test(given) ? given : nextId()
+  return (seen: Seen, res: ServerResponse, leftMs: number): void => {
+    const id = seen.requestId !== undefined && GIVEN_ID.test(seen.requestId) ? seen.requestId : nextId()
     const wait = String(seconds(leftMs))
     const body = `${before}${wait},"request_id":"${id}"}}`
     const own = ['x-request-id', id, 'retry-after', wait, 'content-length', String(body.length)]
     // A body that nobody will read must not be waited for.
-    const hasBody = req.headers['content-length'] !== undefined || req.headers['transfer-encoding'] !== undefined
-    if (hasBody) own.push('connection', 'close')
+    if (seen.hasBody) own.push('connection', 'close')
     res.writeHead(429, [...fixed, ...own])
     res.end(body)
   }
 }
 
-const isHost = (name: string): boolean => name.length === 4 && name.toLowerCase() === 'host'
-
 /** Node takes the first of two `Host` lines, a proxy in front perhaps the last: such a request is two at once. */
-function hasTwoHosts({ rawHeaders }: IncomingMessage): boolean {
-  let hosts = 0
-  for (let i = 0; i < rawHeaders.length; i += 2) if (isHost(rawHeaders[i] ?? '')) hosts++
-  return hosts > 1
-}
-
 function refuseTwoHosts(res: ServerResponse, https: boolean): void {
   const id = nextId()
   const refusal = new AppError('INVALID_INPUT', 'The request is not valid HTTP.')
@@ -105,14 +111,14 @@ export function shieldServer(server: Server, deps: Deps): void {
   const handlers = server.listeners('request') as ((req: IncomingMessage, res: ServerResponse) => void)[]
   server.removeAllListeners('request')
   server.on('request', (req, res) => {
-    if (hasTwoHosts(req)) return refuseTwoHosts(res, deps.https)
+    const seen = lookAt(req)
+    if (seen.hosts > 1) return refuseTwoHosts(res, deps.https)
     if (bans.size > 0) {
       const client = clients.of(req)
       const leftMs = client.listed ? 0 : bans.leftMs(client.address)
       if (leftMs > 0) {
-        violations.note('BAN', 'any', client.address)
-        refuse(req, res, leftMs)
-        return
+        violations.note('BAN', 'any', client)
+        return refuse(seen, res, leftMs)
       }
     }
     for (const handle of handlers) handle(req, res)

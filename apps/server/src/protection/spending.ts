@@ -37,7 +37,7 @@ export class Spending implements Attempts {
     const wish = { ...this.#idOf(rule, subject, req), rule, limit: table.at(rule) }
     const [standing] = await limiter.take([wish])
     if (standing && !standing.admitted) {
-      if (req) violations.note(rule, 'spent', clients.of(req).address)
+      if (req) violations.note(rule, 'spent', clients.of(req))
       throw new RateLimited(seconds(standing.retryMs), toldHeaders(rule, wish.limit, standing))
     }
     return async () => limiter.refund([wish])

@@ -1,6 +1,6 @@
 import { createHistogram } from 'node:perf_hooks'
 import { addressText, type Address } from './address/address.ts'
-import { countedAs } from './keys.ts'
+import type { Client } from './client.ts'
 import type { Now } from './limiter/limiter.ts'
 
 const HOUR_MS = 3_600_000
@@ -31,8 +31,7 @@ export class Violations {
   }
 
   /** Notes a refusal. @param what the rule, or `BAN`, `GLOBAL`, `GEO`, `CLOSED`, `DDOS` */
-  note(what: string, route: string, address: Address): void {
-    const key = countedAs(address)
+  note(what: string, route: string, { address, countedAs: key }: Pick<Client, 'address' | 'countedAs'>): void {
     this.#total++
     this.#byRule.set(what, (this.#byRule.get(what) ?? 0) + 1)
     if (this.#byRoute.has(route) || this.#byRoute.size < MAX_ROUTES)
