@@ -59,7 +59,7 @@ export function run(program: string, args: readonly string[], options: ExecOptio
 
 /**
  * Hands over a program's output line by line, however much it is; its complaints are dropped.
- * @throws {CannotRun} the program is not installed @throws {ProgramFailed} it did not end with 0 or 1 in time (default 60 s)
+ * @throws {CannotRun} the program is not installed @throws {ProgramFailed} it did not end with 0 in time (default 60 s)
  */
 export async function eachLine(
   program: string,
@@ -76,5 +76,5 @@ export async function eachLine(
   })
   createInterface({ input: child.stdout }).on('line', take)
   const code = await ended.finally(() => clearTimeout(timer))
-  if (code !== 0 && code !== 1) throw new ProgramFailed(program, code, 'it did not come to its end')
+  if (code !== 0) throw new ProgramFailed(program, code, 'it did not come to its end')
 }
