@@ -1,4 +1,5 @@
 import type { FirstAdmin } from './auth/index.ts'
+import { privacyJobs } from './me/index.ts'
 import type { Config } from './platform/config/index.ts'
 import { forgetOldMarks, type App } from './platform/http/index.ts'
 import { startJobs, type Jobs, type Schedule } from './platform/jobs.ts'
@@ -19,10 +20,11 @@ export type ComposedServer = {
 const FORGET_MARKS = 'platform.forget-marks'
 
 function jobsOf(
-  { sql }: Foundation,
-  { auth, protection, billing, tunnels }: Rooms,
+  { sql, secrets }: Foundation,
+  { auth, ends, protection, billing, tunnels }: Rooms,
 ): { jobs: Jobs; schedule: Schedule[] } {
-  const rooms = [auth, protection, billing, tunnels, { jobs: usageJobs(sql), schedule: usageSchedule }]
+  const privacy = privacyJobs({ db: sql, secrets, ends, auth })
+  const rooms = [auth, privacy, protection, billing, tunnels, { jobs: usageJobs(sql), schedule: usageSchedule }]
   const own = {
     jobs: { [FORGET_MARKS]: () => forgetOldMarks(sql) },
     schedule: [{ cron: '17 * * * *', job: FORGET_MARKS }],

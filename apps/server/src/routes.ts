@@ -43,7 +43,7 @@ function addRoutes(app: App, config: Config, foundation: Foundation, rooms: Room
   healthStatusRoutes(app, { sql: db, kv, redisConfigured: redis !== undefined, fleet })
   auth.routes(app)
   accountRoutes(app, { db, ends, userIdOf: (req) => principalOf(req).userId })
-  meRoutes(app, { db, auth })
+  meRoutes(app, { db, secrets, ends, auth })
   deviceRoutes(app, {
     db,
     carriesDevice: (deviceId, req) => tunnels.carriesDevice(deviceId, protection.addressOf(req.raw)),

@@ -13,6 +13,7 @@ export {
   type Scope,
 } from './permissions.ts'
 export { accountRoutes, type AccountRoutesDeps } from './routes.ts'
+export { assertSuperAdminRemains } from './staff.ts'
 export { AccountView, FullName, KnownEmail, NewEmail, RoleName } from './schemas.ts'
 export {
   accountById,

@@ -32,6 +32,16 @@ async function keepOneSuperAdmin(tx: Tx, userId: string): Promise<void> {
   if ((await otherSuperAdmins(tx, userId)) === 0) throw new Conflict('The last super admin must stay.')
 }
 
+/**
+ * For who leaves by their own wish. Holds the lock of roles until the transaction ends.
+ * @throws {Conflict} this is the last super admin
+ */
+export async function assertSuperAdminRemains(tx: Tx, userId: string): Promise<void> {
+  await lockRoles(tx)
+  const [row] = await lockAccounts(tx, [userId])
+  if (row?.role === 'super_admin') await keepOneSuperAdmin(tx, userId)
+}
+
 async function changed(tx: Tx, userId: string): Promise<AccountView> {
   const view = await accountById(tx, userId)
   if (!view) throw new NotFound('The user')

@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import type { onRequestAsyncHookHandler } from 'fastify'
-import type { AccessEnd } from '../accounts/index.ts'
+import { emailKey, type AccessEnd } from '../accounts/index.ts'
 import { uncountedAttempts, type Attempts } from '../platform/attempts.ts'
 import { systemClock, type Clock } from '../platform/clock.ts'
-import type { Sql } from '../platform/db/index.ts'
+import type { Sql, Tx } from '../platform/db/index.ts'
 import type { App } from '../platform/http/index.ts'
 import type { Jobs, Schedule } from '../platform/jobs.ts'
 import type { Kv } from '../platform/kv/index.ts'
@@ -15,7 +15,7 @@ import { authenticate } from './authenticate.ts'
 import { sessionCookies } from './cookie/cookie.ts'
 import { authenticateToken, principalFor } from './credentials.ts'
 import { deleteFactors, sweepFactors } from './factor/store.ts'
-import { sweepFailures } from './failures.ts'
+import { accountMac, forgetFailures, sweepFailures } from './failures.ts'
 import { ensureFirstAdmin, type FirstAdmin } from './first-admin.ts'
 import { failedProofOf } from './failed-proof.ts'
 import { identify, type Identity } from './identify.ts'
@@ -27,6 +27,7 @@ import { createPasswordRules } from './password/rules.ts'
 import type { Principal } from './principal.ts'
 import { apiTokenRoutes } from './routes/api-tokens.ts'
 import { factorRoutes } from './routes/factors.ts'
+import { proveAgain } from './prove-again.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { recoveryRoutes } from './routes/recovery.ts'
 import { sessionRoutes } from './routes/sessions.ts'
@@ -75,6 +76,10 @@ export type Auth = {
   onSessionRevoked(listener: (revocation: Revocation) => void): () => void
   /** @throws {Unauthenticated} */
   confirmPassword(userId: string, password: string): Promise<void>
+  /** By the password, or a sign-in less than 5 min old where there is none. @throws {InvalidInput} {Unauthenticated} */
+  proveAgain(caller: Principal, password: string | undefined): Promise<void>
+  /** Forgets what is kept by an address alone, for an erasure. */
+  forgetAddress(tx: Tx, email: string): Promise<void>
   /** Mails a proof to another address, which counts once answered. @throws {Unauthenticated} {Unavailable} */
   requestEmailChange(userId: string, email: string, password: string): Promise<void>
   ensureFirstAdmin(startedAt?: Date): Promise<FirstAdmin>
@@ -128,6 +133,10 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     onSessionRevoked: (listener) => parts.revocations.listen(listener),
     async confirmPassword(userId, password) {
       await confirmPassword(parts, userId, password)
+    },
+    proveAgain: (caller, password) => proveAgain(parts, caller, password),
+    async forgetAddress(tx, email) {
+      await forgetFailures(tx, accountMac(secrets, emailKey(email)))
     },
     requestEmailChange: (userId, email, password) => requestEmailChange(parts, userId, email, password),
     ensureFirstAdmin: (startedAt) => ensureFirstAdmin(parts, startedAt),

@@ -2,9 +2,9 @@ import { z } from 'zod'
 import { AccountView, FullName, NewEmail } from '../accounts/index.ts'
 import { PasswordText, principalOf, type Auth } from '../auth/index.ts'
 import { Device } from '../devices/index.ts'
-import type { Sql } from '../platform/db/index.ts'
 import { ErrorBody, Id, Time, type App } from '../platform/http/index.ts'
 import { changeMe } from './change.ts'
+import { privacyRoutes, type EraseDeps } from './privacy/index.ts'
 import { meOf, readMe, readSessionAndMe } from './read.ts'
 
 const MeView = AccountView.extend({
@@ -20,8 +20,12 @@ const MeView = AccountView.extend({
   devices: z.array(Device),
 })
 
+export type MeDeps = EraseDeps & { auth: Pick<Auth, 'requestEmailChange'> }
+
 /** The signed-in user as one object, and the same object for staff. */
-export function meRoutes(app: App, deps: { db: Sql; auth: Pick<Auth, 'requestEmailChange'> }): void {
+export function meRoutes(app: App, deps: MeDeps): void {
+  privacyRoutes(app, deps)
+
   app.get(
     '/api/v1/users/me',
     {

@@ -3,7 +3,7 @@ import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import { accountRoutes, type AccessEnd, type Role } from '../../accounts/index.ts'
 import { deviceRoutes, endDevices } from '../../devices/index.ts'
 import { subscriptionOf } from '../../entitlements/index.ts'
-import { meRoutes } from '../../me/index.ts'
+import { meRoutes, privacyJobs } from '../../me/index.ts'
 import type { Attempts } from '../../platform/attempts.ts'
 import { parseConfig } from '../../platform/config/index.ts'
 import type { Clock } from '../../platform/clock.ts'
@@ -87,12 +87,18 @@ export async function openHouse(scope: Scope, options: HouseOptions = {}): Promi
   auth.routes(app)
   accountRoutes(app, { db, ends, userIdOf: (req) => principalOf(req).userId })
   deviceRoutes(app, { db })
-  meRoutes(app, { db, auth })
+  meRoutes(app, { db, secrets, ends, auth })
   mailOutboxRoutes(app, { db, secrets, config, publicUrl: PUBLIC_URL })
   await app.ready()
   defer(scope, () => app.close())
   if (options.jobs) {
-    const jobs = await startJobs(database.url, undefined, auth.jobs, [], log)
+    const jobs = await startJobs(
+      database.url,
+      undefined,
+      { ...auth.jobs, ...privacyJobs({ db, secrets, ends, auth }).jobs },
+      [],
+      log,
+    )
     defer(scope, () => jobs.stop())
   }
 

@@ -44,6 +44,11 @@ export async function readOutbox(
   return { mails, total: Number(total) }
 }
 
+/** The mails to an address go, for its erasure. */
+export const forgetOutboxOf = async ({ db, secrets }: Deps, to: string): Promise<void> => {
+  await db`delete from mail_outbox where to_mac = ${macOf(secrets, to)}`
+}
+
 /** Mails older than a day go; safe to run twice. */
 export const sweepOutbox = async (db: Db): Promise<void> => {
   await db`delete from mail_outbox where created_at < clock_timestamp() - make_interval(hours => ${KEPT_HOURS})`
