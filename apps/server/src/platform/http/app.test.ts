@@ -133,6 +133,7 @@ test('an empty body is enough where every field is optional', async (t) => {
   const app = await anApp(t)
   assert.equal((await app.inject({ method: 'POST', url: '/empty' })).statusCode, 200)
   assert.equal((await app.inject({ method: 'POST', url: `/things/${ID}` })).statusCode, 400)
+  assert.equal((await post(app, 'null', '/empty')).statusCode, 400, 'null is a body, and none that fits')
 })
 
 test('a malformed id in a path is an object that does not exist', async (t) => {
@@ -159,6 +160,17 @@ test('a wrong method is 405 with Allow, an unknown path 404', async (t) => {
   for (const url of ['/nope', '/api/v2/empty', '/%2e%2e%2fempty', '/api/v1;x/empty', '/API/V1/empty', '/empty/']) {
     assert.equal((await app.inject({ method: 'POST', url })).json<Envelope>().error.code, 'NOT_FOUND', url)
   }
+})
+
+test('an OPTIONS is a preflight by its headers, else a method that the path does not take', async (t) => {
+  const app = await anApp(t)
+  const ask = (url: string, headers: Record<string, string> = {}) => app.inject({ method: 'OPTIONS', url, headers })
+  const bare = await ask('/empty')
+  assert.equal(bare.json<Envelope>().error.code, 'METHOD_NOT_ALLOWED')
+  assert.equal(bare.headers.allow, 'POST')
+  assert.equal((await ask('/nope')).json<Envelope>().error.code, 'NOT_FOUND')
+  const origin = 'https://app.example'
+  assert.equal((await ask('/empty', { origin, 'access-control-request-method': 'POST' })).statusCode, 204)
 })
 
 test('every spelling of a path meets the same guard', async (t) => {
@@ -274,6 +286,16 @@ test('what is no HTTP, or could be read in two ways, is refused and the socket c
   for (const bytes of shapes) {
     const answer = await raw(app, bytes)
     assert.match(answer, /^HTTP\/1.1 4\d\d /, bytes.slice(0, 80))
+    const [, id = 'none'] = /^x-request-id: (\S+)\r$/m.exec(answer) ?? []
+    assert.ok(answer.includes(`"request_id":"${id}"`), answer)
+  }
+})
+
+test('an offer of another protocol, or an expectation we do not know, does not stand in the way of an answer', async (t) => {
+  const app = await anApp(t)
+  for (const lines of ['Connection: Upgrade, close\r\nUpgrade: h2c\r\n', 'Connection: close\r\nExpect: wonders\r\n']) {
+    const answer = await raw(app, `POST /empty HTTP/1.1\r\nHost: x\r\n${lines}Content-Length: 0\r\n\r\n`)
+    assert.match(answer, /^HTTP\/1.1 200 /, lines)
   }
 })
 

@@ -1,22 +1,25 @@
-import type { Socket } from 'node:net'
+import type { IncomingMessage } from 'node:http'
 import cors from '@fastify/cors'
 import fastify, {
   LogController,
   type FastifyBaseLogger,
+  type FastifyReply,
+  type FastifyRequest,
   type onRequestAsyncHookHandler,
   type onRequestHookHandler,
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Config } from '../config/index.ts'
-import { AppError, toEnvelope } from '../errors.ts'
+import { AppError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { App } from './app-type.ts'
 import { answerError } from './answer-error.ts'
-import { assertHost, assertVersion, securityHeaders, useHeaders } from './headers.ts'
+import { assertHost, assertNamesHost, assertVersion, securityHeaders, useHeaders } from './headers.ts'
 import { rememberMethods } from './methods.ts'
 import { compileValidator, parseQuery, refuseDoubledNames, useJsonBodies } from './parse.ts'
 import { canonicalTarget } from './paths.ts'
+import { refuseRaw } from './refuse-raw.ts'
 import { requestId } from './request-id.ts'
 import { compileSerializer } from './serialize.ts'
 
@@ -46,19 +49,11 @@ const HEADERS_TIMEOUT_MS = 10_000
 const CONNECTIONS_CHECK_MS = 2_000
 const REQUEST_TIMEOUT_MS = 30_000
 
-/** A request that is no HTTP: the contract's error on the raw socket, then the end. */
-function refuseRaw(error: NodeJS.ErrnoException, socket: Socket, https: boolean): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
-  const refusal = new AppError('INVALID_INPUT', 'The request is not valid HTTP.')
-  const body = JSON.stringify(toEnvelope(refusal, 'req_unparsed'))
-  const headers = Object.entries(securityHeaders(https)).map(([name, value]) => `${name}: ${value}\r\n`)
-  socket.end(
-    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
-      `${headers.join('')}connection: close\r\n\r\n${body}`,
-  )
-  // Told and gone: a client that goes on sending must not hold the socket.
-  socket.destroySoon()
-}
+const isPreflight = ({ headers }: FastifyRequest): boolean =>
+  headers.origin !== undefined && headers['access-control-request-method'] !== undefined
+
+const isSocketRequest = ({ method, headers }: IncomingMessage): boolean =>
+  method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
 
 /** Builds the HTTP side without listening. Order of judgement: api.md, section 1, 'Errors'. */
 export async function createApp({ config, log, protect, authenticate }: HttpOptions): Promise<App> {
@@ -81,13 +76,18 @@ export async function createApp({ config, log, protect, authenticate }: HttpOpti
       headersTimeout: HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
       maxHeaderSize: 16 * 1024,
-      requireHostHeader: true,
+      // Told by us, in the contract's words.
+      requireHostHeader: false,
+      // What is no WebSocket, such as an offer of HTTP/2, is an ordinary request.
+      shouldUpgradeCallback: isSocketRequest,
     },
     clientErrorHandler: (error, socket) => refuseRaw(error, socket, https),
     frameworkErrors: (error, req, reply) =>
       answerError(error, req, reply.headers(securityHeaders(https)).header('x-request-id', req.id)),
   }).withTypeProvider<ZodTypeProvider>()
 
+  // An expectation we do not know is no reason to refuse what was asked (RFC 9110, section 10.1.1).
+  app.server.on('checkExpectation', (req, res) => void app.server.emit('request', req, res))
   const methodsOf = rememberMethods(app)
   useJsonBodies(app)
   useHeaders(app, https)
@@ -104,8 +104,19 @@ export async function createApp({ config, log, protect, authenticate }: HttpOpti
 
   if (protect) app.addHook('onRequest', protect)
   app.addHook('onRequest', async (req) => {
+    assertNamesHost(req.raw)
     if (!req.url.startsWith('/health')) assertHost(req.headers.host, config.ALLOWED_HOSTS)
     assertVersion(req.headers['x-api-version'])
+  })
+  const refuseMethod = (req: FastifyRequest, reply: FastifyReply): never => {
+    const methods = methodsOf(req.url)
+    if (methods.length === 0) throw new AppError('NOT_FOUND', 'There is no such path.')
+    reply.header('allow', methods.join(', '))
+    throw new AppError('METHOD_NOT_ALLOWED', `This path takes ${methods.join(', ')}.`)
+  }
+  // An OPTIONS that is no preflight is a method like any other that the path does not take.
+  app.addHook('onRequest', async (req, reply) => {
+    if (req.method === 'OPTIONS' && !isPreflight(req)) refuseMethod(req, reply)
   })
   await app.register(cors, {
     origin: config.CORS_ORIGINS,
@@ -133,11 +144,7 @@ export async function createApp({ config, log, protect, authenticate }: HttpOpti
     strictPreflight: true,
   })
   app.addHook('onRequest', async (req, reply) => {
-    if (!req.is404) return
-    const methods = methodsOf(req.url)
-    if (methods.length === 0) throw new AppError('NOT_FOUND', 'There is no such path.')
-    reply.header('allow', methods.join(', '))
-    throw new AppError('METHOD_NOT_ALLOWED', `This path takes ${methods.join(', ')}.`)
+    if (req.is404) refuseMethod(req, reply)
   })
   if (authenticate) app.addHook('onRequest', authenticate)
   app.addHook('preValidation', async (req) => refuseDoubledNames(req))

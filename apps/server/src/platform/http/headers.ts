@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { App } from './app-type.ts'
 import { AppError, InvalidInput } from '../errors.ts'
 
@@ -30,6 +31,19 @@ export function assertVersion(header: string | string[] | undefined): void {
   if (major === undefined || Number(major) !== 1) {
     throw new InvalidInput([{ field: 'X-API-Version', message: `this server speaks ${API_VERSION}` }])
   }
+}
+
+/** What follows on such a connection is not trusted either. */
+class NoHost extends AppError {
+  override readonly headers = { connection: 'close' }
+  constructor() {
+    super('INVALID_INPUT', 'The request does not name a host.')
+  }
+}
+
+/** 400 when an HTTP/1.1 request does not say which host it is for (RFC 9112, section 3.2). */
+export function assertNamesHost({ httpVersion, headers }: Pick<IncomingMessage, 'httpVersion' | 'headers'>): void {
+  if (httpVersion === '1.1' && headers.host === undefined) throw new NoHost()
 }
 
 /** 400 when the request is for a host we do not answer for; an empty list admits all. */

@@ -32,6 +32,8 @@ function parseJson(body: Buffer): unknown {
   } catch {
     throw new InvalidInput([], 'The body is not valid JSON.')
   }
+  // No call takes it, and further on it could not be told from no body at all.
+  if (value === null) throw new InvalidInput([], 'The body must not be null.')
   assertStorable(value)
   return value
 }

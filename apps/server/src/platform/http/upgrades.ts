@@ -2,11 +2,11 @@ import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import findMyWay, { type Instance, type HTTPVersion } from 'find-my-way'
 import { WebSocketServer, type WebSocket } from 'ws'
-import { AppError, Forbidden, toEnvelope, Unavailable } from '../errors.ts'
+import { AppError, Forbidden, invalidField, toEnvelope, Unavailable } from '../errors.ts'
 import type { Config } from '../config/index.ts'
 import type { Log } from '../log.ts'
 import { toAppError } from './answer-error.ts'
-import { assertHost, assertVersion, securityHeaders } from './headers.ts'
+import { assertHost, assertNamesHost, assertVersion, securityHeaders } from './headers.ts'
 import { assertQuery, parseQuery } from './parse.ts'
 import { canonicalTarget } from './paths.ts'
 import { requestId } from './request-id.ts'
@@ -42,6 +42,7 @@ export type Protect = (
 
 type Store = { route: UpgradeRoute; server: WebSocketServer }
 
+const HANDSHAKE_KEY = /^[+/0-9A-Za-z]{22}==$/
 const GOING_AWAY = 1001
 const CLOSE_GRACE_MS = 2_000
 
@@ -51,6 +52,13 @@ function originAllowed(req: IncomingMessage, config: Pick<Config, 'CORS_ORIGINS'
   if (config.CORS_ORIGINS.includes(origin) || origin === config.PUBLIC_URL) return true
   // Without a PUBLIC_URL our own page is whatever host the browser reached us at.
   return config.PUBLIC_URL === undefined && URL.canParse(origin) && new URL(origin).host === req.headers.host
+}
+
+/** 400 for what is no opening handshake (RFC 6455, section 4.2.1), told here so that the answer is the contract's. */
+function assertHandshake({ headers }: IncomingMessage): void {
+  if (headers['sec-websocket-version'] !== '13') throw invalidField('Sec-WebSocket-Version', 'must be 13')
+  if (!HANDSHAKE_KEY.test(headers['sec-websocket-key'] ?? ''))
+    throw invalidField('Sec-WebSocket-Key', 'must be 16 bytes in base64')
 }
 
 /** WebSocket routes beside the HTTP ones: same paths, same errors, refused before the upgrade. */
@@ -97,6 +105,8 @@ export class Upgrades {
     await this.#protect?.(raw, (found?.store as Store | undefined)?.route)
     assertHost(raw.headers.host, this.#config.ALLOWED_HOSTS)
     assertVersion(raw.headers['x-api-version'])
+    assertNamesHost(raw)
+    assertHandshake(raw)
     if (!found) throw new AppError('NOT_FOUND', 'There is no such path.')
     if (!originAllowed(raw, this.#config)) throw new Forbidden('This origin may not open a socket.')
     const { route, server } = found.store as Store
