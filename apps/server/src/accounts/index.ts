@@ -18,9 +18,11 @@ export { AccountView, FullName, KnownEmail, NewEmail, RoleName } from './schemas
 export {
   accountById,
   anySuperAdmin,
+  credentialsByAccountNumber,
   credentialsByEmail,
   credentialsById,
   insertAccount,
+  insertAnonymous,
   setEmail,
   setFullName,
   setPassword,

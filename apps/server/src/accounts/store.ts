@@ -46,6 +46,14 @@ export const credentialsById = (db: Db, id: string): Promise<Credentials | undef
   maybeOne(db<Credentials[]>`
     select id, email, hashed_password, role, is_active, is_verified from users where id = ${id}`)
 
+export const credentialsByAccountNumber = (db: Db, hash: Buffer): Promise<Credentials | undefined> =>
+  maybeOne(db<Credentials[]>`
+    select id, email, hashed_password, role, is_active, is_verified from users where account_number_hash = ${hash}`)
+
+/** An account that has no address, hence none to prove. */
+export const insertAnonymous = (db: Db, id: string, hash: Buffer) =>
+  db`insert into users (id, account_number_hash, is_verified) values (${id}, ${hash}, true)`
+
 /**
  * Sets a new password hash.
  * @param expected only when the stored one still is this; undefined for whatever it is

@@ -18,6 +18,7 @@ export type AuthConfig = Pick<
   | 'ACCESS_TOKEN_EXPIRE_MINUTES'
   | 'ADMIN_EMAIL'
   | 'ADMIN_PASSWORD'
+  | 'ANONYMOUS_ACCOUNTS'
   | 'APP_NAME'
   | 'JWT_ALGORITHM'
   | 'JWT_SECRET_KEY'

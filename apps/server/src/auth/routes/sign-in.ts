@@ -1,13 +1,28 @@
 import { z } from 'zod'
 import { AccountView, FullName, KnownEmail, NewEmail } from '../../accounts/index.ts'
 import { ErrorBody, type App } from '../../platform/http/index.ts'
-import { callerOf } from '../factor/prove.ts'
+import { invalidField } from '../../platform/errors.ts'
+import { proveAccountNumber, registerAnonymous } from '../anonymous.ts'
+import { callerOf, type Caller } from '../factor/prove.ts'
 import type { Parts } from '../parts.ts'
 import { PasswordText } from '../password/rules.ts'
-import { proveAccount } from '../prove.ts'
+import { proveAccount, type Proven } from '../prove.ts'
 import { register } from '../register.ts'
 import { refreshSession } from '../session/refresh.ts'
 import { assertOwnPage, DeviceName, signIn, SignedIn, SignInQuery, TokenPair } from './signing-in.ts'
+
+type Credentials = { email?: string | undefined; password?: string | undefined; account_number?: string | undefined }
+
+/** By address and password, or by an account number. @throws {InvalidInput} neither, or both */
+function prove(parts: Parts, body: Credentials & { totp?: string | undefined }, caller: Caller): Promise<Proven> {
+  const { email, password, account_number: accountNumber, totp = null } = body
+  if (accountNumber !== undefined && email === undefined && password === undefined)
+    return proveAccountNumber(parts, { accountNumber, totp }, caller)
+  if (accountNumber !== undefined) throw invalidField('account_number', 'stands alone, without `email` and `password`')
+  if (email === undefined) throw invalidField('email', 'is needed')
+  if (password === undefined) throw invalidField('password', 'is needed')
+  return proveAccount(parts, { email, password, totp }, caller)
+}
 
 /** Register, sign in, refresh. */
 export function signInRoutes(app: App, parts: Parts): void {
@@ -31,6 +46,21 @@ export function signInRoutes(app: App, parts: Parts): void {
   }
 
   app.post(
+    '/api/v1/auth/register-anonymous',
+    {
+      config: { needs: 'public', rule: 'AUTH_REGISTER' },
+      schema: {
+        tags: ['auth'],
+        summary: 'Make an account without address or password',
+        description: 'Its number is its only credential, shown this once. 404 where ANONYMOUS_ACCOUNTS is not set.',
+        body: z.strictObject({}),
+        response: { 201: z.object({ account_number: z.string() }), 404: ErrorBody },
+      },
+    },
+    async (_req, reply) => reply.code(201).send({ account_number: await registerAnonymous(parts) }),
+  )
+
+  app.post(
     '/api/v1/auth/login',
     {
       config: { needs: 'public', rule: 'AUTH_LOGIN' },
@@ -43,8 +73,14 @@ export function signInRoutes(app: App, parts: Parts): void {
           '`password_change_required` comes with a one-time password: that session may only change the password and sign out; `factor_setup_required` to staff without a second factor.',
         querystring: SignInQuery,
         body: z.strictObject({
-          email: KnownEmail,
-          password: PasswordText,
+          email: KnownEmail.optional(),
+          password: PasswordText.optional(),
+          account_number: z
+            .string()
+            .min(1)
+            .max(64)
+            .optional()
+            .meta({ description: 'of an anonymous account; case and dashes do not count' }),
           totp: z.string().min(1).max(64).optional(),
           device_name: DeviceName.optional(),
         }),
@@ -52,11 +88,8 @@ export function signInRoutes(app: App, parts: Parts): void {
       },
     },
     async (req, reply) => {
-      const { email, password, totp = null, device_name } = req.body
-      const caller = callerOf(req)
       assertOwnPage(parts, req)
-      const proven = await proveAccount(parts, { email, password, totp }, caller)
-      return signIn(parts, req, reply, proven, device_name)
+      return signIn(parts, req, reply, await prove(parts, req.body, callerOf(req)), req.body.device_name)
     },
   )
 

@@ -34,6 +34,7 @@ const schema = z.object({
   ADMIN_EMAIL: z.email().optional(),
   ADMIN_PASSWORD: z.string().min(15, 'must be 15 characters or more').optional(),
   PASSWORD_MIN_LENGTH: whole(8, 64).default(8),
+  ANONYMOUS_ACCOUNTS: flag.default(false),
   JWT_ALGORITHM: z.enum(['EdDSA', 'HS256']).default('EdDSA'),
   JWT_SECRET_KEY: z.string().optional(),
   SECRET_KEY: z.string().optional(),
