@@ -1,4 +1,4 @@
-import { isIP, isIPv4 } from 'node:net'
+import { BlockList, isIP, isIPv4 } from 'node:net'
 import { canonicalCidr, formatAddress, parseAddress, slotsOf } from '@prime-vpn/wireguard'
 import { z } from 'zod'
 
@@ -33,12 +33,33 @@ export function plainAddress(text: string): string {
 
 const isPlainAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes('%') && !/^::ffff:/i.test(text)
 
+function ranges(...cidrs: string[]): (address: string) => boolean {
+  const list = new BlockList()
+  for (const cidr of cidrs) {
+    const [address = '', prefix] = cidr.split('/')
+    list.addSubnet(address, Number(prefix), isIPv4(address) ? 'ipv4' : 'ipv6')
+  }
+  return (address) => list.check(address, isIPv4(address) ? 'ipv4' : 'ipv6')
+}
+
+/** No host of its own: unspecified, link-local, multicast, reserved (RFC 6890). */
+const isNoHost = ranges('0.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/128', 'fe80::/10', 'ff00::/8')
+/** What a machine keeps to itself or its wire: tunnel addresses from here would not be routed. */
+const isNoTunnelV4 = ranges('0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3')
+/** Unique local and global unicast: all that can be a tunnel's (RFC 4291, section 2.4). */
+const isTunnelV6 = ranges('fc00::/7', '2000::/3')
+const networkAddress = (cidr: string): string => cidr.split('/')[0] ?? ''
+
 export const Endpoint = z
   .string()
   .max(260)
   .refine((text) => parseHostPort(text) !== null, 'must be host:port, an IPv6 address in brackets')
 
-export const IpAddress = z.string().max(45).refine(isPlainAddress, 'must be an IPv4 or IPv6 address')
+export const IpAddress = z
+  .string()
+  .max(45)
+  .refine(isPlainAddress, { error: 'must be an IPv4 or IPv6 address', abort: true })
+  .refine((text) => !isNoHost(text), 'must be the address of one host')
 
 function isSubnet(text: string, family: 4 | 6, from: number, to: number): boolean {
   const prefix = Number(text.split('/')[1])
@@ -55,11 +76,19 @@ function isSubnet(text: string, family: 4 | 6, from: number, to: number): boolea
 export const SubnetV4 = z
   .string()
   .max(18)
-  .refine((text) => isSubnet(text, 4, 16, 29), 'must be an IPv4 network from /16 to /29 with clear host bits')
+  .refine((text) => isSubnet(text, 4, 16, 29), {
+    error: 'must be an IPv4 network from /16 to /29 with clear host bits',
+    abort: true,
+  })
+  .refine((text) => !isNoTunnelV4(networkAddress(text)), 'must be addresses that hosts can have')
 export const SubnetV6 = z
   .string()
   .max(49)
-  .refine((text) => isSubnet(text, 6, 48, 96), 'must be an IPv6 network from /48 to /96 with clear host bits')
+  .refine((text) => isSubnet(text, 6, 48, 96), {
+    error: 'must be an IPv6 network from /48 to /96 with clear host bits',
+    abort: true,
+  })
+  .refine((text) => isTunnelV6(networkAddress(text)), 'must be unique local (fd00::/8) or global addresses')
 
 /** A short list of words such as `port_forwarding`. */
 export const Words = z

@@ -64,6 +64,15 @@ test('a link whose instance died is not believed for long', async () => {
   assert.equal(takes(node.serverId), false)
 })
 
+test('staff and customers read the same ping', async () => {
+  const node = await liveServer(h)
+  const health = { nodeId: node.nodeId, linkId: node.linkId, load1: 1, cores: 1, pingMs: 12.3456789, warnings: [] }
+  await fleet.recordHealth([health])
+  await fleet.refresh()
+  assert.equal((await call('GET', `/admin/servers/${node.serverId}`)).body.ping, 12.3)
+  assert.equal((await call('GET', `/servers/${node.serverId}`)).body.ping, 12.3)
+})
+
 test('the late goodbye and the late heartbeat of an older link change nothing', async () => {
   const node = await liveServer(h)
   const newer = randomUUID()

@@ -89,6 +89,9 @@ export const PROTOCOLS = ['wireguard']
 export const loadPercent = (tunnels: number, max: number): number =>
   Math.min(100, Math.round((10_000 * tunnels) / max) / 100)
 
+/** ms as customers and staff see it, one decimal. */
+export const shownPing = (ms: number | null): number | null => (ms === null ? null : Math.round(ms * 10) / 10)
+
 function adminView(row: AdminRow): AdminServer {
   const { id, linked, agent_version, backend, enrolled_at, linked_at, last_seen_at, load1, cores, conntrack } = row
   const node = { linked, agent_version, backend, enrolled_at, linked_at, last_seen_at, load1, cores, conntrack }
@@ -99,6 +102,7 @@ function adminView(row: AdminRow): AdminServer {
     status: shownStatus(row.status),
     premium: row.tier === 'premium',
     load: loadPercent(row.tunnels, row.max_connections),
+    ping: shownPing(row.ping),
     bandwidth: { download: row.bandwidth_download, upload: row.bandwidth_upload },
     room: Math.max(0, row.max_connections + Math.min(0, row.seat_balance) - row.tunnels),
     enrolled: row.node_id !== null,

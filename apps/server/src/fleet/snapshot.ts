@@ -1,7 +1,15 @@
 import { unitVector } from './distance.ts'
 import { emptyBoard, setUsed, type Board } from './score.ts'
 import type { ServerView } from './schemas.ts'
-import { loadPercent, PROTOCOLS, shownStatus, type Facts, type StoredStatus, type Tick } from './server-store.ts'
+import {
+  loadPercent,
+  PROTOCOLS,
+  shownPing,
+  shownStatus,
+  type Facts,
+  type StoredStatus,
+  type Tick,
+} from './server-store.ts'
 
 /** A server as this process knows it. */
 export type FleetServer = {
@@ -42,7 +50,7 @@ function viewOf(facts: Facts, [, , status, , max, , tunnels, , ping]: Tick): Ser
     tier: facts.tier,
     premium: facts.tier === 'premium',
     load: loadPercent(tunnels, max),
-    ping: ping === null ? null : Math.round(ping * 10) / 10,
+    ping: shownPing(ping),
     bandwidth: { download: facts.bandwidth_download, upload: facts.bandwidth_upload },
     streaming_services: facts.streaming_services,
     features: facts.features,
