@@ -51,3 +51,10 @@ test('the role of run time makes no table and cannot change the audit log', asyn
   await assert.rejects(sql`create table mine (id int)`, /permission denied/)
   await assert.rejects(sql`drop table users`, /must be owner/)
 })
+
+test('a database that a newer release has migrated is told as that, and left alone', async (t) => {
+  const { owner, ownerUrl } = await freshDatabase(t)
+  await owner`insert into kysely_migration (name, timestamp) values ('9999_of_tomorrow', now()::text)`
+  await assert.rejects(migrateUp(ownerUrl), /migration 9999_of_tomorrow, which this release does not know/)
+  await assert.rejects(migrateDown(ownerUrl), /9999_of_tomorrow/)
+})

@@ -33,14 +33,33 @@ const provider: MigrationProvider = {
   },
 }
 
+/** A connection that breaks while idle fails the next statement, and does not end the process. */
+function ownerPool(url: string): pg.Pool {
+  const pool = new pg.Pool({ connectionString: url, max: 2 })
+  pool.on('error', () => undefined)
+  pool.on('connect', (client) => client.on('error', () => undefined))
+  return pool
+}
+
 async function withMigrator<T>(ownerUrl: string, use: (migrator: Migrator) => Promise<T>): Promise<T> {
-  const pool = new pg.Pool({ connectionString: ownerUrl, max: 2 })
+  const pool = ownerPool(ownerUrl)
   const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) })
   try {
     return await use(new Migrator({ db, provider }))
   } finally {
     await db.destroy()
   }
+}
+
+/** Kysely says 'corrupted' of a database that a newer release has migrated. */
+function readable(error: unknown): unknown {
+  const name = /executed migration (\w+) is missing/.exec((error as Error).message)?.[1]
+  if (name === undefined) return error
+  return new Error(
+    `The database holds the migration ${name}, which this release does not know: a newer one was here. ` +
+      'Start that one, or take its migrations back with it: prime migrate down.',
+    { cause: error },
+  )
 }
 
 const named = (results: { migrationName: string; status: string }[] | undefined): string[] =>
@@ -52,10 +71,7 @@ const named = (results: { migrationName: string; status: string }[] | undefined)
  * @returns the names applied
  */
 export async function migrateUp(ownerUrl: string): Promise<string[]> {
-  const pool = new pg.Pool({ connectionString: ownerUrl, max: 2 })
-  // A connection that breaks while idle fails the next statement; the queue asks for both listeners.
-  pool.on('error', () => undefined)
-  pool.on('connect', (client) => client.on('error', () => undefined))
+  const pool = ownerPool(ownerUrl)
   try {
     await migrateJobs({ pgPool: pool, logger: new Logger(() => () => undefined) })
   } finally {
@@ -63,7 +79,7 @@ export async function migrateUp(ownerUrl: string): Promise<string[]> {
   }
   return withMigrator(ownerUrl, async (migrator) => {
     const { error, results } = await migrator.migrateToLatest()
-    if (error) throw error
+    if (error) throw readable(error)
     return named(results)
   })
 }
@@ -74,7 +90,7 @@ export async function migrateDown(ownerUrl: string, steps = 1): Promise<string[]
     const done: string[] = []
     for (let i = 0; i < steps; i++) {
       const { error, results } = await migrator.migrateDown()
-      if (error) throw error
+      if (error) throw readable(error)
       if (!results?.length) break
       done.push(...named(results))
     }
