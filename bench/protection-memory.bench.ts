@@ -33,13 +33,11 @@ const heap = (): number => {
 
 const limiter = new MemoryLimiter(now, ADDRESSES)
 const perAddress = new MinuteCounters(now, ADDRESSES)
-const anonymous = new MinuteCounters(now, ADDRESSES)
 const before = heap()
 const began = process.cpuUsage()
 for (let i = 0; i < ADDRESSES; i++) {
   const id = idOf(i)
   perAddress.count(id)
-  anonymous.count(id)
   limiter.take(wishesOf(id))
 }
 const { user, system } = process.cpuUsage(began)

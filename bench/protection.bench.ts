@@ -15,15 +15,23 @@ import { protectedApp, type Kit } from '../apps/server/src/protection/testing/ki
 
 // What the protection costs: the same server without it, with it in-process, with it in Redis; and a banned caller
 // against a bare Node 404. Each variant is a process of its own; wrk loads them in turn, round by round, and each says
-// what processor time it used. Requests come from 50,000 addresses through a trusted proxy, which is the dearest case:
-// no address is known from its connection. A banned caller comes by itself, as a flood does. Needs wrk and redis-server. Run: node bench/protection.bench.ts [rounds]
+// what processor time it used. Requests come from 50,000 addresses through a trusted proxy, which is the dearest case: no
+// address is known from its connection. `direct` is one that is. A banned caller comes by itself, as a flood does. Needs wrk and redis-server. Run: node bench/protection.bench.ts [rounds]
 
-const VARIANTS = ['off', 'in-process', 'redis', 'bare-404', 'banned'] as const
+const VARIANTS = ['off', 'in-process', 'redis', 'off-direct', 'in-process-direct', 'bare-404', 'banned'] as const
 type Variant = (typeof VARIANTS)[number]
 
 const SECONDS = 3
 const CONNECTIONS = 32
 const ENV = { TRUSTED_PROXIES: '127.0.0.1', GLOBAL_RATE_LIMIT: '100000000', ADAPTIVE_THROTTLING: 'false' }
+/** One address may send what a machine can: the price of a judgement is the same. */
+const DIRECT = {
+  ...ENV,
+  TRUSTED_PROXIES: '',
+  RATE_LIMIT_API: '9000/1s+1000',
+  IP_RATE_LIMIT: '9000/1s+1000',
+  DDOS_THRESHOLD: '1000000',
+}
 
 const path = '/api/v1/public'
 const schema = { response: { 200: z.object({ ok: z.boolean() }) } }
@@ -41,7 +49,7 @@ async function start(variant: Variant): Promise<Started> {
     await once(server, 'listening')
     return { port: (server.address() as AddressInfo).port, kit: null }
   }
-  if (variant === 'off') {
+  if (variant === 'off' || variant === 'off-direct') {
     const config = { ALLOWED_HOSTS: [], CORS_ORIGINS: [], PUBLIC_URL: undefined }
     const app = await createApp({ config, log: createLog('silent') })
     addRoute(app)
@@ -50,7 +58,7 @@ async function start(variant: Variant): Promise<Started> {
   }
   const kv = variant === 'redis' ? await redisKv((await testRedis(scope)).url, createLog('silent')) : undefined
   const kit = await protectedApp(scope, {
-    env: variant === 'banned' ? {} : ENV,
+    env: variant === 'banned' ? {} : variant === 'in-process-direct' ? DIRECT : ENV,
     realTime: true,
     routes: addRoute,
     log: createLog('silent'),
@@ -107,6 +115,13 @@ async function round(child: ChildProcess, port: number, script: string | null): 
 
 const median = (list: number[]): number => list.toSorted((a, b) => a - b)[list.length >> 1] ?? 0
 
+const isDirect = (variant: Variant): boolean => variant !== 'off' && variant !== 'in-process' && variant !== 'redis'
+
+function baselineOf(variant: Variant): Variant {
+  if (variant === 'bare-404' || variant === 'banned') return 'bare-404'
+  return isDirect(variant) ? 'off-direct' : 'off'
+}
+
 async function compare(rounds: number): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'protection-bench-'))
   const script = join(folder, 'addresses.lua')
@@ -119,7 +134,7 @@ request = function()
   return wrk.format()
 end`,
   )
-  const scriptOf = (variant: Variant) => (variant === 'bare-404' || variant === 'banned' ? null : script)
+  const scriptOf = (variant: Variant) => (isDirect(variant) ? null : script)
   const children = new Map<Variant, { child: ChildProcess; port: number; rounds: Round[] }>()
   for (const variant of VARIANTS) {
     const child = fork(import.meta.filename, ['serve', variant])
@@ -135,7 +150,7 @@ end`,
   console.table(
     Object.fromEntries(
       VARIANTS.map((variant) => {
-        const base = variant === 'bare-404' || variant === 'banned' ? 'bare-404' : 'off'
+        const base = baselineOf(variant)
         return [
           variant,
           {

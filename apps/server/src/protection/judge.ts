@@ -67,18 +67,21 @@ export class Judge {
     this.#refuse(call, client, 'GEO', new Forbidden('The service is not available from here.'))
   }
 
-  #assertNoFlood(call: Call, client: Client): void {
+  /** @returns requests of this address in the last minute, this one included */
+  #assertNoFlood(call: Call, client: Client): number {
     const { config, exhausted, perAddress, suspicion } = this.#state
-    if (!config.ddosEnabled || client.listed) return
     const { id } = client.ids.address
+    const count = perAddress.count(id)
+    if (!config.ddosEnabled || client.listed) return count
     const pause = client.looksLikeProxy ? exhausted.left(pauseKey(client)) : 0
     if (pause > 0) this.#refuse(call, client, 'DDOS', new RateLimited(seconds(pause)))
-    if (perAddress.count(id) < config.ddos.perMinute) return
+    if (count < config.ddos.perMinute) return count
     if (suspicion.banOrSpare(client, 'too many requests', config.ddos.banSeconds)) {
       perAddress.forget(id)
       this.#refuse(call, client, 'DDOS', new IpBanned(config.ddos.banSeconds))
     }
     if (client.looksLikeProxy) this.#refuse(call, client, 'DDOS', new RateLimited(seconds(PAUSE_MS)))
+    return count
   }
 
   #assertSignInOpen(call: Call, client: Client): void {
@@ -87,15 +90,16 @@ export class Judge {
     if (left > 0) this.#refuse(call, client, 'CLOSED', new RateLimited(seconds(left)))
   }
 
-  #assertGlobal(call: Call, client: Client, fleet: boolean): void {
+  #assertGlobal(call: Call, client: Client, fleet: boolean, ofAddress: number): void {
     if (call.rule === 'HEALTH' || call.rule === 'STATIC' || this.#isAllowedPreflight(call.raw)) return
-    const { global, anonymous, config, adaptive } = this.#state
-    const { id } = client.ids.prefix ?? client.ids.address
-    const own = anonymous.count(id)
+    const { global, perPrefix, perAddress, config, adaptive } = this.#state
+    const { prefix, address } = client.ids
+    const own = prefix ? perPrefix.count(prefix.id) : ofAddress
     const all = global.count()
     if (client.listed || all <= config.globalPerMinute * adaptive.factor('anonymous')) return
     if (own <= GLOBAL_EXEMPT * (fleet ? FLEET_ANONYMOUS_FACTOR : 1)) return
-    this.#refuse(call, client, 'GLOBAL', new RateLimited(seconds(anonymous.quietMs(id))))
+    const quietMs = prefix ? perPrefix.quietMs(prefix.id) : perAddress.quietMs(address.id)
+    this.#refuse(call, client, 'GLOBAL', new RateLimited(seconds(quietMs)))
   }
 
   #isAllowedPreflight({ method, headers }: IncomingMessage): boolean {
@@ -141,7 +145,7 @@ export class Judge {
   async judge(call: Call): Promise<Judgement> {
     const client = this.assertWelcome(call)
     this.#assertSameSite(call, client)
-    this.#assertNoFlood(call, client)
+    const ofAddress = this.#assertNoFlood(call, client)
     this.#assertCountry(call, client)
     this.#assertSignInOpen(call, client)
     if (!this.#state.config.limitsEnabled) {
@@ -149,10 +153,10 @@ export class Judge {
       this.#noteUnknown(call, client)
       return { client, headers: null, identity }
     }
-    return this.#judgeLimits(call, client)
+    return this.#judgeLimits(call, client, ofAddress)
   }
 
-  async #judgeLimits(call: Call, client: Client): Promise<Judgement> {
+  async #judgeLimits(call: Call, client: Client, ofAddress: number): Promise<Judgement> {
     const { table, ids, adaptive, limiter, exhausted } = this.#state
     const fleet = this.#state.fleet.has(client.address)
     const at: Circumstances = { ...call, client, fleet, userId: null, accounts: [], factor: adaptive.factor('premium') }
@@ -164,7 +168,7 @@ export class Judge {
     at.factor = adaptive.factor(at.userId === null ? 'anonymous' : this.#tierOf(at.userId))
     let wishes = wishesOf(at, table, ids)
     this.#assertNotExhausted(call, client, wishes)
-    if (at.userId === null) this.#assertGlobal(call, client, fleet)
+    if (at.userId === null) this.#assertGlobal(call, client, fleet, ofAddress)
 
     if (call.accounts && isSignIn(call.rule as RuleName)) {
       at.accounts = await call.accounts()

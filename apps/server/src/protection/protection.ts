@@ -192,7 +192,7 @@ export function createProtection(deps: ProtectionDeps): Protection {
     identify: deps.identify,
     allowedOrigins: new Set([...http.CORS_ORIGINS, ...(http.PUBLIC_URL ? [http.PUBLIC_URL] : [])]),
     perAddress: new MinuteCounters(now),
-    anonymous: new MinuteCounters(now),
+    perPrefix: new MinuteCounters(now),
     global,
     exhausted,
     closed,
@@ -211,7 +211,7 @@ export function createProtection(deps: ProtectionDeps): Protection {
     ends.push(() => clearInterval(timer))
   }
   const sweep = () => {
-    for (const kept of [state.perAddress, state.anonymous, bad, exhausted, closed, badShut, violations]) kept.sweep()
+    for (const kept of [state.perAddress, state.perPrefix, bad, exhausted, closed, badShut, violations]) kept.sweep()
   }
 
   return {

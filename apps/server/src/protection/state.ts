@@ -31,10 +31,10 @@ export type State = {
   identify: Identify
   /** Origins whose pages may call us from other sites. */
   allowedOrigins: ReadonlySet<string>
-  /** Requests of each address in the last minute, refused ones included; for bans. */
+  /** Requests of each address in the last minute, refused ones included; for bans and the global rule. */
   perAddress: MinuteCounters
-  /** Anonymous requests of each address (IPv6: /48) in the last minute; for the global rule. */
-  anonymous: MinuteCounters
+  /** Anonymous ones of each IPv6 /48; for the global rule. */
+  perPrefix: MinuteCounters
   global: GlobalGauge
   /** `rule:id` of callers known to be over their limit. */
   exhausted: ShutUntil

@@ -138,7 +138,7 @@ export function limitRoutes(app: App, { protection, db, callerOf }: AdminProtect
       for (const { id } of wishes) {
         state.closed.open(id)
         state.perAddress.forget(id)
-        state.anonymous.forget(id)
+        state.perPrefix.forget(id)
       }
       protection.news.tell({ kind: 'reset', wishes: [...wishes] })
       return reply.code(204).send(null)
