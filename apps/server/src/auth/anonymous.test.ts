@@ -39,7 +39,7 @@ test('wrong, cut, disabled or mixed with a password it does not', async () => {
   assert.equal((await login(number)).statusCode, 401)
 })
 
-test('its second factor is asked for, and switched off without a password', async () => {
+test('its second factor is asked for, and each code works once', async () => {
   const number = await register()
   const token = (await login(number)).json<LoginBody>().access_token
   const post = (path: string, body: object) => house.call('POST', `/api/v1/auth/2fa/${path}`, { token, body })

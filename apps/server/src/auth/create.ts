@@ -21,6 +21,7 @@ import { failedProofOf } from './failed-proof.ts'
 import { identify, type Identity } from './identify.ts'
 import { MAIL_JOB, mailJob } from './mail/job.ts'
 import { sweepMailTokens } from './mail/store.ts'
+import { createOAuth } from './oauth/create.ts'
 import type { AuthConfig, Parts, SubscriptionBrief } from './parts.ts'
 import { createPasswords } from './password/hash.ts'
 import { createPasswordRules } from './password/rules.ts'
@@ -28,6 +29,7 @@ import type { Principal } from './principal.ts'
 import { apiTokenRoutes } from './routes/api-tokens.ts'
 import { factorRoutes } from './routes/factors.ts'
 import { proveAgain } from './prove-again.ts'
+import { passkeyRoutes } from './routes/passkeys.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { recoveryRoutes } from './routes/recovery.ts'
 import { sessionRoutes } from './routes/sessions.ts'
@@ -120,6 +122,8 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     return () => parts.revocations.announce({ userId, sessionId: null })
   })
 
+  const oauth = createOAuth({ ...parts, keys })
+
   return {
     authenticate: authenticate(parts),
     authenticateToken: (token) => authenticateToken(parts, token),
@@ -147,10 +151,12 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
       })
       signInRoutes(app, parts)
       factorRoutes(app, parts)
+      passkeyRoutes(app, parts)
       sessionRoutes(app, parts)
       apiTokenRoutes(app, parts)
       recoveryRoutes(app, parts)
       keyRoutes(app, keys)
+      oauth.routes(app)
     },
     jobs: {
       [MAIL_JOB]: mailJob(parts),
@@ -161,6 +167,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
         await sweepFailures(db)
         await sweepApiTokens(db)
         await sweepOutbox(db)
+        await oauth.sweep()
       },
     },
     schedule: [{ cron: '*/10 * * * *', job: SWEEP_JOB }],

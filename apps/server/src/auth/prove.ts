@@ -21,7 +21,7 @@ export type Proven = {
 export const wrongPassword = () => failedProof('password', new Unauthenticated('The e-mail or the password is wrong.'))
 
 /** Everything that keeps an account with the right password out looks like a wrong password. */
-async function mayEnter(parts: Parts, account: Credentials): Promise<boolean> {
+export async function mayEnter(parts: Parts, account: Credentials): Promise<boolean> {
   if (!account.is_active) return false
   if (account.is_verified || !parts.config.REQUIRE_EMAIL_VERIFICATION) return true
   await sendLater(parts, parts.db, 'verify', account.id)

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { codeAt } from '../testing/authenticator.ts'
+import { openHouse, PUBLIC_URL, type House, type LoginBody, type Member } from '../testing/house.ts'
+import { PasskeyDevice, type Circumstances } from '../testing/passkey-device.ts'
+
+const clock = { at: Date.now(), now: () => clock.at }
+const house = await openHouse({ after }, { jobs: true, clock })
+const at = (more: Circumstances = {}) => ({ origin: PUBLIC_URL, ...more })
+
+type CreateOptions = { challenge: string; rp: { id: string }; user: { id: string } }
+const post = (path: string, body: object, token?: string, where: House = house) =>
+  where.call('POST', `/api/v1/auth/passkeys/${path}`, { body, ...(token ? { token } : {}) })
+const creation = async (member: Member) => (await post('register/options', {}, member.token)).json<CreateOptions>()
+const request = async () => (await post('login/options', {})).json<{ challenge: string; rpId: string }>()
+const signIn = (credential: object, query = '') => post(`login/verify${query}`, { credential })
+
+async function withPasskey(
+  email: string,
+  device = new PasskeyDevice(),
+): Promise<{ member: Member; device: PasskeyDevice }> {
+  const member = await house.member(email)
+  const credential = device.create(await creation(member), at())
+  const answer = await post('register/verify', { credential, name: 'My phone' }, member.token)
+  assert.equal(answer.statusCode, 201, answer.body)
+  return { member, device }
+}
+
+test('a passkey is added, listed, signs in by token and by cookie, and is removed', async () => {
+  for (const alg of ['ES256', 'EdDSA'] as const) {
+    const { member, device } = await withPasskey(`${alg.toLowerCase()}@example.com`, new PasskeyDevice(alg))
+    await house.mailed(member.email, 'A passkey was added')
+    const list = await house.call('GET', '/api/v1/auth/passkeys', { token: member.token })
+    const [passkey] = list.json<{ data: { id: string; name: string }[] }>().data
+    assert.equal(passkey?.name, 'My phone')
+
+    const answer = await signIn(device.get(await request(), at()))
+    assert.equal(answer.statusCode, 200, answer.body)
+    assert.equal(answer.json<LoginBody>().user.id, member.id)
+    const cookie = await signIn(device.get(await request(), at()), '?session=cookie')
+    assert.equal(cookie.statusCode, 200)
+    assert.equal('access_token' in cookie.json<object>(), false)
+    assert.match(String(cookie.headers['set-cookie']), /^prime_session=pvc_/)
+
+    const url = `/api/v1/auth/passkeys/${passkey?.id}`
+    const stranger = await house.member(`stranger.${member.email}`)
+    assert.equal((await house.call('DELETE', url, { token: stranger.token })).statusCode, 404)
+    assert.equal((await house.call('DELETE', url, { token: member.token })).statusCode, 204)
+    assert.equal((await signIn(device.get(await request(), at()))).statusCode, 401)
+  }
+})
+
+test('the options name no passkey and no account, and ask for a verified user', async () => {
+  const answer = await post('login/options', {})
+  assert.deepEqual(Object.keys(answer.json<object>()).toSorted(), ['challenge', 'rpId', 'timeout', 'userVerification'])
+  const member = await house.member('options@example.com')
+  const options = (await post('register/options', {}, member.token)).json<{
+    pubKeyCredParams: { alg: number }[]
+    authenticatorSelection: { userVerification: string }
+  }>()
+  assert.deepEqual(
+    options.pubKeyCredParams.map(({ alg }) => alg),
+    [-8, -7, -257],
+  )
+  assert.equal(options.authenticatorSelection.userVerification, 'required')
+})
+
+test('an answer from another origin, to another name, challenge or purpose, or without its user, is refused', async () => {
+  const { member, device } = await withPasskey('strict@example.com')
+  const register = await creation(member)
+  for (const more of [
+    { origin: 'https://evil.example' },
+    { rpId: 'evil.example' },
+    { verified: false },
+    { challenge: 'AAAA' },
+    { challenge: register.challenge },
+  ]) {
+    const answer = await signIn(device.get(await request(), at(more)))
+    assert.equal(answer.statusCode, 401, JSON.stringify(more))
+  }
+  const login = await request()
+  for (const more of [{ origin: 'https://evil.example' }, { verified: false }, { challenge: login.challenge }]) {
+    const credential = new PasskeyDevice().create(await creation(member), at(more))
+    assert.equal((await post('register/verify', { credential }, member.token)).statusCode, 400, JSON.stringify(more))
+  }
+  const other = await house.member('other@example.com')
+  const foreign = new PasskeyDevice().create(await creation(other), at())
+  assert.equal((await post('register/verify', { credential: foreign }, member.token)).statusCode, 400)
+})
+
+test('a challenge works once, also of twenty at once, and for five minutes', async () => {
+  const { device } = await withPasskey('once@example.com')
+  const options = await request()
+  const answers = await Promise.all(Array.from({ length: 20 }, () => signIn(device.get(options, at({ count: 5 })))))
+  assert.equal(answers.filter(({ statusCode }) => statusCode === 200).length, 1)
+  const late = await request()
+  clock.at += 5 * 60_000 + 1
+  assert.equal((await signIn(device.get(late, at()))).statusCode, 401)
+})
+
+test('a passkey whose count goes back is a copy', async () => {
+  const { device } = await withPasskey('copy@example.com')
+  assert.equal((await signIn(device.get(await request(), at({ count: 7 })))).statusCode, 200)
+  for (const count of [7, 3]) assert.equal((await signIn(device.get(await request(), at({ count })))).statusCode, 401)
+})
+
+test('another account cannot take a passkey that is there, and a disabled one does not get in by its own', async () => {
+  const { member, device } = await withPasskey('owner@example.com')
+  const thief = await house.member('thief@example.com')
+  const credential = device.create(await creation(thief), at())
+  assert.equal((await post('register/verify', { credential }, thief.token)).statusCode, 409)
+  await house.database.sql`update users set is_active = false where id = ${member.id}`
+  device.create(
+    {
+      challenge: '',
+      rp: { id: 'localhost' },
+      user: { id: Buffer.from(member.id.replaceAll('-', ''), 'hex').toString('base64url') },
+    },
+    at(),
+  )
+  assert.equal((await signIn(device.get(await request(), at()))).statusCode, 401)
+})
+
+test('a passkey counts as the second factor of staff, and stands for the code of an app', async () => {
+  const strict = await openHouse({ after }, { env: { NODE_ENV: 'production', MAIL: 'off' } })
+  const admin = await strict.staff('admin@example.com', 'admin')
+  assert.equal((await strict.call('GET', '/api/v1/users', { token: admin.token })).statusCode, 403)
+  const device = new PasskeyDevice()
+  const options = (await post('register/options', {}, admin.token, strict)).json<CreateOptions>()
+  const added = await post('register/verify', { credential: device.create(options, at()) }, admin.token, strict)
+  assert.equal(added.statusCode, 201, added.body)
+  assert.equal((await strict.call('GET', '/api/v1/users', { token: admin.token })).statusCode, 200)
+
+  const { secret } = (await strict.call('POST', '/auth/2fa/setup', { token: admin.token, body: {} })).json<{
+    secret: string
+  }>()
+  await strict.call('POST', '/auth/2fa/enable', { token: admin.token, body: { code: codeAt(secret) } })
+  const asked = (await post('login/options', {}, undefined, strict)).json<{ challenge: string; rpId: string }>()
+  assert.equal((await post('login/verify', { credential: device.get(asked, at()) }, undefined, strict)).statusCode, 200)
+})
