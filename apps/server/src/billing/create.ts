@@ -6,7 +6,7 @@ import type { Jobs, Schedule } from '../platform/jobs.ts'
 import { actJob } from './acts.ts'
 import { billingAdminRoutes } from './admin-routes.ts'
 import { forgetJob, resolveJob, syncJob, tidyJob } from './event-jobs.ts'
-import { Inbox, RESOLVE_JOB, SYNC_JOB } from './inbox.ts'
+import { Inbox, requeueEvents, RESOLVE_JOB, SYNC_JOB } from './inbox.ts'
 import { LIFECYCLE_JOB, lifecycleJob, sweepJob } from './lifecycle.ts'
 import { MAIL_JOB, mailJob } from './mails.ts'
 import { TIDY_JOB } from './orders.ts'
@@ -113,6 +113,7 @@ export function createBilling(deps: BillingDeps): Billing {
     async start(url) {
       if (config.STRIPE_STANDIN) await startStandin(url)
       if (!gate) return
+      await requeueEvents(db, 0)
       if (secrets.length === 0)
         log.warn('STRIPE_WEBHOOK_SECRET is not set: webhooks are refused, payments are seen by the nightly comparison')
       try {

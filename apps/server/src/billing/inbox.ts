@@ -76,3 +76,22 @@ export class Inbox {
         from work`
   }
 }
+
+/**
+ * Queues the work of stored events again whose job was lost: the queue keeps a job of a killed process locked for hours.
+ * Running one twice is harmless.
+ * @param olderThan seconds since they were received
+ */
+export async function requeueEvents(db: Sql, olderThan: number): Promise<void> {
+  await db`
+    select graphile_worker.add_job(work.job,
+             payload := case when work.job = ${SYNC_JOB} then json_build_object('customer', work.subject)
+                             else json_build_object('event', work.subject) end,
+             job_key := work.job || ':' || work.subject)
+      from (select distinct case when stripe_customer_id is null then ${RESOLVE_JOB} else ${SYNC_JOB} end as job,
+                   coalesce(stripe_customer_id, id) as subject
+              from billing_events
+             where applied_at is null and received_at < clock_timestamp() - make_interval(secs => ${olderThan})
+               and received_at > clock_timestamp() - interval '3 days'
+             order by subject limit 1000) work`
+}

@@ -1,10 +1,13 @@
 import { enqueue } from '../platform/jobs.ts'
+import { requeueEvents } from './inbox.ts'
 import { mailDay, notify } from './mails.ts'
 import { nowOf, type Parts } from './parts.ts'
 import { REFUND_JOB } from './refunds.ts'
 
 export const LIFECYCLE_JOB = 'billing.lifecycle'
 const DAY_MS = 86_400_000
+/** Seconds after which an event that is not applied is queued again; Stripe may only be away, so this is patient. */
+const LOST_AFTER_S = 120
 
 type Row = { id: string; user_id: string; end_date: Date; grace_until: Date }
 
@@ -72,7 +75,9 @@ export const lifecycleJob = (parts: Parts) => async (): Promise<void> => {
   await endPlans(parts, now)
   await remind(parts, now)
   await lapse(parts, now)
-  if (parts.billingEnabled()) await retryRefunds(parts, now)
+  if (!parts.billingEnabled()) return
+  await retryRefunds(parts, now)
+  await requeueEvents(parts.db, LOST_AFTER_S)
 }
 
 /** Rows that are needed no more: events, notices, orders, joins to accounts that are gone. */

@@ -244,3 +244,13 @@ test('an account that is gone has no rows, and what it still pays ends', () => {
   const { subscriptions, acts } = reduce(facts, { ...context, hasUser: false })
   assert.deepEqual([subscriptions.length, acts.map(({ why }) => why)], [0, ['orphan']])
 })
+
+test('one that Stripe calls active before any money came does not displace the paid one', () => {
+  const paid = { status: 'paid', refunded: 0, disputed: false, ends: false } as const
+  const facts = factsOf([
+    { status: 'active', price: 'price_month', created: 0, cancel: false, invoices: [{ ...paid, status: 'open' }] },
+    { status: 'active', price: 'price_month', created: 1, cancel: false, invoices: [paid] },
+  ])
+  const { subscriptions, acts } = reduce(facts, context)
+  assert.deepEqual([subscriptions.map(({ stripeId, status }) => [stripeId, status]), acts], [[['sub_1', 'active']], []])
+})
