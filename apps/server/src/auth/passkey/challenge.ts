@@ -42,7 +42,9 @@ export class Challenges {
     if (bytes.length !== RANDOM_BYTES + TIME_BYTES + MAC_BYTES) return false
     const body = bytes.subarray(0, RANDOM_BYTES + TIME_BYTES)
     const given = bytes.subarray(RANDOM_BYTES + TIME_BYTES)
-    return timingSafeEqual(this.#mac(purpose, body), given) && Number(body.readBigUInt64BE(RANDOM_BYTES)) > this.#clock.now()
+    return (
+      timingSafeEqual(this.#mac(purpose, body), given) && Number(body.readBigUInt64BE(RANDOM_BYTES)) > this.#clock.now()
+    )
   }
 
   /** Uses it up, however it is spelt: of any number of takers one gets it. @throws {KvUnavailable} */
