@@ -1,0 +1,115 @@
+import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
+import { lifetimesOf } from '../session/lifetimes.ts'
+import type { Parts } from '../parts.ts'
+import {
+  artifactById,
+  artifactByUid,
+  artifactByUserCode,
+  consumeArtifact,
+  deleteArtifact,
+  deleteArtifactsOfGrant,
+  putArtifact,
+  sha256,
+  type StoredArtifact,
+} from './artifact-store.ts'
+import { metadataOf } from './client-metadata.ts'
+import { clientById } from './client-store.ts'
+import { endGrant, sessionOfGrant, touchGrant } from './grant-store.ts'
+
+const PURPOSE = 'oauth-artifact'
+
+export type AdapterDeps = Pick<Parts, 'db' | 'secrets' | 'revocations' | 'config'>
+
+/** Ends a consent and tells it on every instance. */
+export async function endGrantAndTell({ db, revocations }: AdapterDeps, grantHash: Buffer): Promise<void> {
+  const ended = await endGrant(db, grantHash)
+  if (ended) await revocations.announce(ended)
+}
+
+/**
+ * Where the provider keeps what it makes. A payload holds the secret it is found by, so it is sealed as a whole; look-ups
+ * go by hashes, so a cut or extended token is another one.
+ */
+export class PostgresAdapter implements Adapter {
+  readonly #deps: AdapterDeps
+  readonly #model: string
+  constructor(deps: AdapterDeps, model: string) {
+    this.#deps = deps
+    this.#model = model
+  }
+
+  #binding(idHash: Buffer): string {
+    return `${this.#model} ${idHash.toString('base64url')}`
+  }
+
+  #open(row: StoredArtifact | undefined): AdapterPayload | undefined {
+    if (!row) return undefined
+    const text = this.#deps.secrets.open(PURPOSE, this.#binding(row.id_hash), row.payload).toString()
+    const payload = JSON.parse(text) as AdapterPayload
+    return row.consumed ? { ...payload, consumed: true } : payload
+  }
+
+  #userCodeMac(code: string): Buffer {
+    return this.#deps.secrets.mac('oauth-user-code', code)
+  }
+
+  async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
+    const idHash = sha256(id)
+    const { grantId, userCode, uid } = payload
+    await putArtifact(this.#deps.db, {
+      model: this.#model,
+      idHash,
+      grantHash: grantId === undefined ? null : sha256(grantId),
+      userCodeMac: userCode === undefined ? null : this.#userCodeMac(userCode),
+      uidHash: this.#model === 'Session' && uid !== undefined ? sha256(uid) : null,
+      payload: this.#deps.secrets.seal(PURPOSE, this.#binding(idHash), Buffer.from(JSON.stringify(payload))),
+      life: expiresIn,
+    })
+  }
+
+  async find(id: string): Promise<AdapterPayload | undefined> {
+    if (this.#model === 'Client') {
+      const client = await clientById(this.#deps.db, id)
+      return client && metadataOf(client)
+    }
+    return this.#open(await artifactById(this.#deps.db, this.#model, sha256(id)))
+  }
+
+  async findByUid(uid: string): Promise<AdapterPayload | undefined> {
+    return this.#open(await artifactByUid(this.#deps.db, sha256(uid)))
+  }
+
+  async findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
+    return this.#open(await artifactByUserCode(this.#deps.db, this.#userCodeMac(userCode)))
+  }
+
+  /**
+   * Once only. Who comes second at the same moment has a copy: everything given under the consent ends.
+   * @throws {InvalidGrant}
+   */
+  async consume(id: string): Promise<void> {
+    const { db } = this.#deps
+    const payload = await this.find(id)
+    const grantHash = payload?.grantId === undefined ? null : sha256(payload.grantId)
+    if (!(await consumeArtifact(db, this.#model, sha256(id)))) {
+      if (grantHash) await endGrantAndTell(this.#deps, grantHash)
+      throw new errors.InvalidGrant('it was used before')
+    }
+    if (this.#model === 'RefreshToken' && grantHash) await this.#touch(grantHash)
+  }
+
+  async #touch(grantHash: Buffer): Promise<void> {
+    const { db, config } = this.#deps
+    const session = await sessionOfGrant(db, grantHash)
+    if (session) await touchGrant(db, grantHash, lifetimesOf(session.role, config).idleSeconds)
+  }
+
+  async destroy(id: string): Promise<void> {
+    if (this.#model === 'Grant') return endGrantAndTell(this.#deps, sha256(id))
+    await deleteArtifact(this.#deps.db, this.#model, sha256(id))
+  }
+
+  async revokeByGrantId(grantId: string): Promise<void> {
+    await deleteArtifactsOfGrant(this.#deps.db, this.#model, sha256(grantId))
+  }
+}

@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import type { FailedAttempt } from '../../platform/attempts.ts'
+import { openHouse, PUBLIC_URL } from '../testing/house.ts'
+import { allow, begin, library, NATIVE, REDIRECT, registerApps, signIn } from './testing/apps.ts'
+import { Browser } from './testing/browser.ts'
+
+const failed: FailedAttempt[] = []
+const house = await openHouse({ after }, { attempts: { failed: (_req, kind) => void failed.push(kind) } })
+await registerApps(house)
+await house.member('ada@example.com')
+
+async function atSignIn(more: Record<string, string> = {}, browser = new Browser(house)) {
+  const begun = await begin(await library(house), more)
+  return { browser, begun, page: await browser.go(begun.url) }
+}
+const authorizeUrl = (query: string) => `/oauth/authorize?${query}`
+const QUERY = `client_id=${NATIVE.client_id}&redirect_uri=${encodeURIComponent(REDIRECT)}&response_type=code&scope=vpn&code_challenge=${'x'.repeat(43)}&code_challenge_method=S256`
+
+test('pages load nothing, run no script, cannot be framed, are kept nowhere and can be used by everybody', async () => {
+  const { browser, page } = await atSignIn()
+  const asked = await signIn(browser, page, 'ada@example.com')
+  for (const each of [page, asked, await browser.go(`${PUBLIC_URL}/oauth/device`)]) {
+    assert.equal(each.status, 200)
+    const policy = String(each.headers['content-security-policy'])
+    assert.match(policy, /default-src 'none'/)
+    assert.match(policy, /frame-ancestors 'none'/)
+    assert.doesNotMatch(policy, /unsafe|script-src/)
+    assert.equal(each.headers['x-frame-options'], 'DENY')
+    assert.equal(each.headers['referrer-policy'], 'no-referrer')
+    assert.match(String(each.headers['cache-control']), /no-store/)
+    assert.equal(each.headers['content-type'], 'text/html; charset=utf-8')
+    assert.doesNotMatch(each.text, /<script|onclick|onfocus|javascript:|https?:\/\/fonts/)
+    assert.match(each.text, /<html lang="en">/)
+    for (const [, id] of each.text.matchAll(/<input id="([^"]+)"/g))
+      assert.match(each.text, new RegExp(`<label for="${id}">`))
+  }
+  assert.match(page.text, /type="password" required autocomplete="current-password"/)
+  assert.match(asked.text, /Desk &lt;App&gt;/, 'names come out as text')
+  assert.match(String(asked.headers['content-security-policy']), /form-action 'self' http:\/\/127\.0\.0\.1:53311;/)
+})
+
+test('the browser is sent on by 303, and the code leaves only to where it was asked for', async () => {
+  const { browser, page } = await atSignIn()
+  await allow(browser, await signIn(browser, page, 'ada@example.com'))
+  const redirects = browser.seen.filter(({ headers }) => headers.location !== undefined)
+  assert.ok(redirects.length >= 5)
+  assert.ok(redirects.every(({ status }) => status === 303))
+  assert.ok(String(redirects.at(-1)?.headers.location).startsWith(`${REDIRECT}?code=`))
+})
+
+test('a wrong password is told on the page, counts, and leaves the page as it was', async () => {
+  const { browser, page } = await atSignIn()
+  const before = failed.length
+  const again = await signIn(browser, page, 'ada@example.com', 'not it, surely')
+  assert.equal(again.status, 401)
+  assert.match(again.text, /role="alert">The e-mail or the password is wrong\.</)
+  assert.match(again.text, /value="ada@example.com"/)
+  assert.doesNotMatch(again.text, /not it, surely/)
+  const unknown = await signIn(browser, again, '"><b>x@example.com', 'not it, surely')
+  assert.equal(unknown.status, 401)
+  assert.doesNotMatch(unknown.text, /<b>/)
+  assert.deepEqual(failed.slice(before), ['password', 'password'])
+  const asked = await signIn(browser, unknown, 'ada@example.com')
+  assert.match(asked.text, /<h1>Allow/)
+})
+
+test('who must change the password first is told so, and no app is let in', async () => {
+  const { id } = await house.member('duty@example.com')
+  await house.database
+    .sql`insert into one_time_passwords (user_id, expires_at) values (${id}, now() + interval '1 day')`
+  const { browser, page } = await atSignIn()
+  const answer = await signIn(browser, page, 'duty@example.com')
+  assert.equal(answer.status, 403)
+  assert.match(answer.text, /Change your password first/)
+})
+
+test('a form needs the token and the cookie of its own page', async () => {
+  const { browser, page } = await atSignIn()
+  const other = await atSignIn()
+  const foreign = /name="csrf" value="([^"]*)"/.exec(other.page.text)?.[1] ?? ''
+  for (const csrf of ['', 'x', foreign]) {
+    const answer = await browser.submit(page, '/login', { csrf, email: 'ada@example.com', password: 'x' })
+    assert.equal(answer.status, 403, csrf)
+  }
+  const action = /action="([^"]*\/login)"/.exec(page.text)?.[1] ?? ''
+  const bare = await house.app.inject({
+    method: 'POST',
+    url: action,
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    payload: new URLSearchParams({ csrf: /name="csrf" value="([^"]*)"/.exec(page.text)?.[1] ?? '' }).toString(),
+  })
+  assert.equal(bare.statusCode, 403)
+  const text = await house.app.inject({
+    method: 'POST',
+    url: action,
+    headers: { 'content-type': 'text/plain' },
+    payload: 'a=b',
+  })
+  assert.equal(text.statusCode, 415)
+  assert.match(text.body, /^<!doctype html>/)
+})
+
+test('cancelling tells the app, with its state as it was', async () => {
+  const { browser, page, begun } = await atSignIn()
+  const back = await browser.submit(page, '/cancel', {})
+  const answer = new URL(back.url).searchParams
+  assert.deepEqual(
+    [answer.get('error'), answer.get('state'), answer.get('iss')],
+    ['access_denied', begun.state, PUBLIC_URL],
+  )
+  const second = await atSignIn()
+  const asked = await signIn(second.browser, second.page, 'ada@example.com')
+  const denied = await second.browser.submit(asked, '/consent', { decision: 'deny' })
+  assert.equal(new URL(denied.url).searchParams.get('error'), 'access_denied')
+})
+
+test('each authorization asks for sign-in and consent anew, whatever cookies the browser has', async () => {
+  const { browser, page } = await atSignIn()
+  await allow(browser, await signIn(browser, page, 'ada@example.com'))
+  assert.ok(browser.cookies.length > 0)
+  const again = await atSignIn({}, browser)
+  assert.match(again.page.text, /Sign in to/)
+  assert.match((await signIn(browser, again.page, 'ada@example.com')).text, /<h1>Allow/)
+})
+
+test('a page cannot be taken out of order', async () => {
+  const { browser, page } = await atSignIn()
+  const action = /action="([^"]*\/login)"/.exec(page.text)?.[1] ?? ''
+  const csrf = /name="csrf" value="([^"]*)"/.exec(page.text)?.[1] ?? ''
+  const early = await browser.submit(
+    {
+      ...page,
+      text: `<form method="post" action="${action.replace('/login', '/consent')}"><input type="hidden" name="csrf" value="${csrf}"></form>`,
+    },
+    '/consent',
+    { decision: 'allow' },
+  )
+  assert.equal(early.status, 403)
+})
+
+test('before app and address are proven a fault is a page, never a redirect', async () => {
+  const evil = encodeURIComponent('https://evil.example/')
+  const loopback = (port: string) => encodeURIComponent(`http://127.0.0.1${port}/callback`)
+  for (const query of [
+    '',
+    `client_id=nobody&redirect_uri=${evil}`,
+    `client_id=${NATIVE.client_id}`,
+    `client_id=${NATIVE.client_id}&redirect_uri=${evil}&response_type=code`,
+    QUERY.replace(encodeURIComponent(REDIRECT), loopback(':0')),
+    QUERY.replace(encodeURIComponent(REDIRECT), loopback(':')),
+    QUERY.replace(encodeURIComponent(REDIRECT), loopback(':053311')),
+    QUERY.replace(encodeURIComponent(REDIRECT), encodeURIComponent('http://localhost:53311/callback')),
+    `${QUERY}&redirect_uri=${evil}`,
+    `${QUERY}&state=a&state=b`,
+    `${QUERY}&client_id=${NATIVE.client_id}`,
+    `${QUERY}&state=${'x'.repeat(9_000)}`,
+  ]) {
+    const answer = await house.app.inject(authorizeUrl(query))
+    assert.equal(answer.statusCode, 400, query.slice(0, 200))
+    assert.equal(answer.headers.location, undefined)
+    assert.match(answer.body, /^<!doctype html>/)
+    assert.match(String(answer.headers['content-security-policy']), /frame-ancestors 'none'/)
+  }
+  const unknown = await house.app.inject(authorizeUrl(`${QUERY}&unheard_of=1`))
+  assert.equal(unknown.statusCode, 303, 'unknown parameters are ignored')
+})
+
+test('addresses come from PUBLIC_URL whatever Host and forwarding headers say', async () => {
+  const lies = {
+    host: 'evil.example',
+    'x-forwarded-host': 'evil.example',
+    'x-forwarded-proto': 'https',
+    forwarded: 'host=evil.example',
+  }
+  for (const name of ['openid-configuration', 'oauth-authorization-server']) {
+    const { body, statusCode } = await house.app.inject({ url: `/.well-known/${name}?x=1`, headers: lies })
+    assert.equal(statusCode, 200)
+    assert.doesNotMatch(body, /evil/)
+    for (const [, address] of body.matchAll(/"(http[^"]*)"/g)) assert.ok(address?.startsWith(PUBLIC_URL), address)
+  }
+  const begun = await house.app.inject({ url: authorizeUrl(QUERY), headers: lies })
+  assert.equal(begun.statusCode, 303)
+  assert.doesNotMatch(JSON.stringify(begun.headers), /evil/)
+  const device = await house.app.inject({
+    method: 'POST',
+    url: '/oauth/device_authorization',
+    headers: { ...lies, 'content-type': 'application/x-www-form-urlencoded' },
+    payload: 'client_id=tv-app',
+  })
+  assert.equal(device.json<{ verification_uri: string }>().verification_uri, `${PUBLIC_URL}/oauth/device`)
+  const browser = new Browser(house, lies)
+  const { page } = await atSignIn({}, browser)
+  const back = await allow(browser, await signIn(browser, page, 'ada@example.com'))
+  assert.ok(back.url.startsWith(`${REDIRECT}?code=`))
+})
+
+test('no origin is allowed that is not in CORS_ORIGINS', async () => {
+  for (const url of ['/oauth/token', '/.well-known/openid-configuration', '/oauth/jwks']) {
+    const answer = await house.app.inject({
+      method: url === '/oauth/token' ? 'POST' : 'GET',
+      url,
+      headers: {
+        origin: 'https://evil.example',
+        ...(url === '/oauth/token' ? { 'content-type': 'application/x-www-form-urlencoded' } : {}),
+      },
+      ...(url === '/oauth/token' ? { payload: 'grant_type=refresh_token' } : {}),
+    })
+    assert.equal(answer.headers['access-control-allow-origin'], undefined, url)
+  }
+})

@@ -1,0 +1,54 @@
+import { fault, html, page } from './layout.ts'
+
+export type SignInPage = {
+  /** Path of the page's interaction. */
+  at: string
+  csrf: string
+  client: string
+  appName: string
+  email: string
+  message: string | null
+}
+
+/** Signing in for an app. All fields at once: without script nothing can be kept between two pages. */
+export const signInPage = ({ at, csrf, client, appName, email, message }: SignInPage): string =>
+  page(
+    `Sign in to ${appName}`,
+    html`<p>to go on to <strong>${client}</strong></p>
+      ${fault(message)}
+      <form method="post" action="${at}/login">
+        <input type="hidden" name="csrf" value="${csrf}" />
+        <label for="email">E-mail</label>
+        <input
+          id="email"
+          name="email"
+          type="email"
+          value="${email}"
+          required
+          maxlength="254"
+          autocomplete="username"
+          autocapitalize="none"
+          spellcheck="false"
+        />
+        <label for="password">Password</label>
+        <input id="password" name="password" type="password" required autocomplete="current-password" />
+        <label for="totp">Code</label>
+        <input
+          id="totp"
+          name="totp"
+          maxlength="64"
+          autocomplete="one-time-code"
+          autocapitalize="none"
+          spellcheck="false"
+          aria-describedby="totp-hint"
+        />
+        <p id="totp-hint" class="hint">
+          Only if you use an authenticator app, or we mailed you a code. A recovery code works too.
+        </p>
+        <button type="submit">Sign in</button>
+      </form>
+      <form method="post" action="${at}/cancel">
+        <input type="hidden" name="csrf" value="${csrf}" />
+        <button type="submit" class="second">Cancel</button>
+      </form>`,
+  )
