@@ -1,8 +1,7 @@
-import type { onRequestHookHandler } from 'fastify'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { BODY_LIMIT, type App } from '../platform/http/index.ts'
 import { accountsIn, isReadable, readBody, replay, type ReadBody } from './body.ts'
-import type { Call, Judge } from './judge.ts'
+import type { Call, Judge, Told } from './judge.ts'
 import { RulesOfPaths } from './paths.ts'
 import { isRuleName, isSignIn, ROUTE_KINDS, type RouteKind, type RuleName } from './rules.ts'
 import type { Violations } from './violations.ts'
@@ -17,6 +16,10 @@ export function ruleOf(name: string | undefined): RuleName | RouteKind {
   throw new Error(`a route names the limit ${name}, which there is not`)
 }
 
+const tell = (reply: FastifyReply, headers: Told): void => {
+  if (headers) reply.headers(headers)
+}
+
 type Deps = { judge: Judge; webhooks: WebhookGuard; violations: Violations }
 
 /** The protection as hooks of the HTTP side. */
@@ -29,20 +32,32 @@ export class HttpHooks {
     this.#deps = deps
   }
 
-  /** `createApp`'s `protect`: the first judgement of a request. */
-  readonly protect: onRequestHookHandler = async (req, reply) => {
+  /** `createApp`'s `protect`: the first judgement of a request. A callback, since most need no wait. */
+  readonly protect: onRequestHookHandler = (req, reply, done) => {
     const began = performance.now()
-    try {
-      const call = this.#callOf(req)
-      if (call.rule === 'WEBHOOK') {
-        this.#deps.webhooks.admit(req.raw, reply.raw, this.#deps.judge.assertWelcome(call))
-        return
-      }
-      const { headers } = await this.#deps.judge.judge(call)
-      if (headers) reply.headers(headers)
-    } finally {
+    const finish = (error?: Error) => {
       this.#deps.violations.took(performance.now() - began)
+      done(error)
     }
+    let told: Told | Promise<Told>
+    try {
+      told = this.#judge(req, reply)
+    } catch (error) {
+      return finish(error as Error)
+    }
+    if (told instanceof Promise) {
+      void told.then((headers) => tell(reply, headers)).then(() => finish(), finish)
+      return
+    }
+    tell(reply, told)
+    finish()
+  }
+
+  #judge(req: FastifyRequest, reply: FastifyReply): Told | Promise<Told> {
+    const call = this.#callOf(req)
+    if (call.rule !== 'WEBHOOK') return this.#deps.judge.judge(call)
+    this.#deps.webhooks.admit(req.raw, reply.raw, this.#deps.judge.assertWelcome(call))
+    return null
   }
 
   #callOf(req: FastifyRequest): Call {
@@ -88,9 +103,9 @@ export class HttpHooks {
         throw new Error(`route ${route.url} has a limit on signing in and does not say who may call it`)
       this.#paths.add(route.url, rule, route.config?.needs === 'public')
     })
-    app.addHook('preParsing', async (req, _reply, payload) => {
+    app.addHook('preParsing', (req, _reply, payload, done) => {
       const body = this.#bodies.get(req)
-      return body ? replay(body) : payload
+      done(null, body ? replay(body) : payload)
     })
   }
 }

@@ -5,7 +5,7 @@ import type { Client } from './client.ts'
 import type { Identity } from './identity.ts'
 import type { Standing, Wish } from './limiter/limiter.ts'
 import { IpBanned, RateLimited, seconds } from './refusals.ts'
-import { FLEET_ANONYMOUS_FACTOR, isSignIn, type RouteKind, type RuleName } from './rules.ts'
+import { FLEET_ANONYMOUS_FACTOR, type RouteKind, type RuleName } from './rules.ts'
 import type { State } from './state.ts'
 import { PAUSE_MS, pauseKey } from './suspicion.ts'
 import { toldHeaders } from './told.ts'
@@ -23,7 +23,8 @@ export type Call = {
   accounts: (() => Promise<readonly string[]>) | null
 }
 
-export type Judgement = { client: Client; headers: Record<string, string> | null; identity: Identity }
+/** What to tell in the headers; null where nothing is counted. */
+export type Told = Record<string, string> | null
 
 /** Above the global limit an address that keeps to so many requests a minute still passes. */
 const GLOBAL_EXEMPT = 10
@@ -127,12 +128,6 @@ export class Judge {
     }
   }
 
-  async #identify(call: Call, client: Client): Promise<Identity> {
-    const identity = await this.#state.identify(call.raw)
-    if (identity === 'forged') this.#state.suspicion.failed(client, 'token')
-    return identity
-  }
-
   /** Bans, floods and other things that no limit counts: memory only. */
   assertWelcome(call: Call): Client {
     const client = this.#state.clients.of(call.raw)
@@ -141,55 +136,78 @@ export class Judge {
     return client
   }
 
-  /** @returns what to tell in the headers. @throws 429, or 403 for a country or another site's page */
-  async judge(call: Call): Promise<Judgement> {
+  /**
+   * Without a wait where nothing is waited for: in-process and with an identity that is known at once.
+   * @throws 429, or 403 for a country or another site's page; also as a rejection
+   */
+  judge(call: Call): Told | Promise<Told> {
     const client = this.assertWelcome(call)
     this.#assertSameSite(call, client)
     const ofAddress = this.#assertNoFlood(call, client)
     this.#assertCountry(call, client)
     this.#assertSignInOpen(call, client)
-    if (!this.#state.config.limitsEnabled) {
-      const identity = await this.#identify(call, client)
-      this.#noteUnknown(call, client)
-      return { client, headers: null, identity }
-    }
-    return this.#judgeLimits(call, client, ofAddress)
+    const fleet = this.#state.fleet.has(client.address)
+    if (this.#state.config.limitsEnabled && !fleet) this.#assertAddressNotExhausted(call, client)
+    const identity = this.#state.identify(call.raw)
+    return identity instanceof Promise
+      ? identity.then((known) => this.#judgeAs(known, call, client, fleet, ofAddress))
+      : this.#judgeAs(identity, call, client, fleet, ofAddress)
   }
 
-  async #judgeLimits(call: Call, client: Client, ofAddress: number): Promise<Judgement> {
-    const { table, ids, adaptive, limiter, exhausted } = this.#state
-    const fleet = this.#state.fleet.has(client.address)
-    const at: Circumstances = { ...call, client, fleet, userId: null, accounts: [], factor: adaptive.factor('premium') }
-    // The address alone, before a signature is looked at; in a fleet a token may make it count no more.
-    if (!fleet) this.#assertNotExhausted(call, client, wishesOf({ ...at, rule: 'STATIC' }, table, ids))
+  /** The address alone, before a signature is looked at; from a fleet address a token may make it count no more. */
+  #assertAddressNotExhausted(call: Call, client: Client): void {
+    const { exhausted, adaptive, table, ids } = this.#state
+    if (exhausted.size === 0) return
+    const factor = adaptive.factor('premium')
+    const at = { rule: 'STATIC', isPublic: true, client, fleet: false, userId: null, accounts: [], factor } as const
+    this.#assertNotExhausted(call, client, wishesOf(at, table, ids))
+  }
 
-    const identity = await this.#identify(call, client)
-    at.userId = isUser(identity) ? identity.userId : null
-    at.factor = adaptive.factor(at.userId === null ? 'anonymous' : this.#tierOf(at.userId))
-    let wishes = wishesOf(at, table, ids)
-    this.#assertNotExhausted(call, client, wishes)
-    if (at.userId === null) this.#assertGlobal(call, client, fleet, ofAddress)
-
-    if (call.accounts && isSignIn(call.rule as RuleName)) {
-      at.accounts = await call.accounts()
-      wishes = wishesOf(at, table, ids)
+  #judgeAs(identity: Identity, call: Call, client: Client, fleet: boolean, ofAddress: number): Told | Promise<Told> {
+    const { table, ids, adaptive, config, suspicion } = this.#state
+    if (identity === 'forged') suspicion.failed(client, 'token')
+    if (!config.limitsEnabled) {
+      this.#noteUnknown(call, client)
+      return null
     }
-    if (wishes.length === 0) return { client, headers: null, identity }
+    const userId = isUser(identity) ? identity.userId : null
+    const at: Circumstances = {
+      rule: call.rule,
+      isPublic: call.isPublic,
+      client,
+      fleet,
+      userId,
+      accounts: [],
+      factor: adaptive.factor(userId === null ? 'anonymous' : this.#tierOf(userId)),
+    }
+    const wishes = wishesOf(at, table, ids)
+    this.#assertNotExhausted(call, client, wishes)
+    if (userId === null) this.#assertGlobal(call, client, fleet, ofAddress)
+    if (!call.accounts) return this.#take(call, client, wishes)
+    return call.accounts().then((accounts) => this.#take(call, client, wishesOf({ ...at, accounts }, table, ids)))
+  }
 
-    const answer = limiter.take(wishes)
-    const standings = answer instanceof Promise ? await answer : answer
+  #take(call: Call, client: Client, wishes: readonly Wish[]): Told | Promise<Told> {
+    if (wishes.length === 0) return null
+    const standings = this.#state.limiter.take(wishes)
+    return standings instanceof Promise
+      ? standings.then((known) => this.#conclude(call, client, wishes, known))
+      : this.#conclude(call, client, wishes, standings)
+  }
+
+  #conclude(call: Call, client: Client, wishes: readonly Wish[], standings: readonly Standing[]): Told {
     const told = tightest(standings)
     const [wish, standing] = [wishes[told], standings[told]]
     if (!wish || !standing) throw new Error('the limiter gave no answer')
     if (!standing.admitted) {
       for (const [i, each] of standings.entries()) {
         const refused = wishes[i]
-        if (refused && !each.admitted) exhausted.shut(exhaustedKey(refused), each.retryMs)
+        if (refused && !each.admitted) this.#state.exhausted.shut(exhaustedKey(refused), each.retryMs)
       }
       this.#refuseStanding(call, client, wish, standing)
     }
     this.#noteUnknown(call, client)
-    return { client, headers: toldHeaders(wish.rule, wish.limit, standing), identity }
+    return toldHeaders(wish.rule, wish.limit, standing)
   }
 
   #noteUnknown(call: Call, client: Client): void {
