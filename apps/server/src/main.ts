@@ -1,4 +1,5 @@
 import { composeServer, type ComposedServer } from './compose.ts'
+import { explain } from './explain.ts'
 import { ConfigError, parseConfig, readEnv, type Config, type Env } from './platform/config/index.ts'
 import { createLog } from './platform/log.ts'
 import { readProtectionConfig, type ReadConfig } from './protection/index.ts'
@@ -51,16 +52,6 @@ export async function startServer(env: Env = readEnv(process.env)): Promise<Runn
     await stop().catch((err: unknown) => log.warn({ err }, 'stopping after a failed start'))
     throw error
   }
-}
-
-function explain(error: unknown): string {
-  const { code, port, address } = error as NodeJS.ErrnoException & { port?: number; address?: string }
-  if (code === 'EADDRINUSE')
-    return `Port ${port} on ${address} is taken by another program. Stop it, or choose another: PORT=8001 npm start`
-  if (code === 'EACCES' && port !== undefined)
-    return `Port ${port} needs more rights. Choose one above 1023: PORT=8000 npm start`
-  if (error instanceof ConfigError) return error.message
-  return error instanceof Error ? error.message : String(error)
 }
 
 function banner({ url, config, notices }: Running): string {

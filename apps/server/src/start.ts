@@ -57,6 +57,15 @@ async function assertSameSecrets(sql: Sql, secrets: Secrets): Promise<void> {
   }
 }
 
+/** @throws an error that says that it is the database which is not to be had: the driver's own names only an address */
+async function bringUp(ownerUrl: string): Promise<string[]> {
+  try {
+    return await migrateUp(ownerUrl)
+  } catch (error) {
+    throw new Error(`The database cannot be brought up: ${(error as Error).message}`, { cause: error })
+  }
+}
+
 /** Brings up secrets, database (migrated), pool and key-value store. @throws a readable message when one is not to be had */
 export async function startFoundation(config: Config, log: Log): Promise<Foundation> {
   const stops: (() => Promise<void>)[] = []
@@ -68,7 +77,7 @@ export async function startFoundation(config: Config, log: Log): Promise<Foundat
     const secrets = await loadSecrets(config.SECRETS_FILE)
     const database = await openDatabase(config, log)
     stops.push(() => database.stop())
-    const applied = await migrateUp(database.ownerUrl)
+    const applied = await bringUp(database.ownerUrl)
     if (applied.length > 0) log.info({ applied }, 'migrated')
     const role = await runtimeRole(database.appUrl, log)
     const sql = openPool(database.appUrl, { max: config.DATABASE_POOL, ...(role ? { role } : {}) })
