@@ -7,7 +7,7 @@ import { idOf, isMissing, isRefusal } from './stripe.ts'
 import { syncCustomer } from './sync.ts'
 
 const isKnown = (customer: Customer | undefined): customer is Customer & { stripe_customer_id: string } =>
-  customer?.stripe_customer_id != null
+  typeof customer?.stripe_customer_id === 'string'
 
 /** Events of customers that are not ours (another product of the same Stripe account) are done with. */
 async function closeEvents(parts: Parts, stripeCustomerId: string): Promise<void> {

@@ -55,7 +55,8 @@ export type ChargeFact = {
 export type Facts = { subscriptions: SubscriptionFact[]; invoices: InvoiceFact[]; charges: ChargeFact[] }
 
 const at = (seconds: number): Date => new Date(seconds * 1000)
-const atOrNull = (seconds: number | null | undefined): Date | null => (seconds == null ? null : at(seconds))
+const atOrNull = (seconds: number | null | undefined): Date | null =>
+  seconds === null || seconds === undefined ? null : at(seconds)
 
 export function subscriptionFact(it: Stripe.Subscription): SubscriptionFact {
   const [item] = it.items.data

@@ -21,12 +21,12 @@ const AT_ONCE = 200
  * come while a statement runs share the next one: a burst costs few commits.
  */
 export class Inbox {
-  readonly #db: Sql
+  private readonly db: Sql
   #waiting: { event: ReceivedEvent; done: () => void; failed: (error: unknown) => void }[] = []
   #running = false
 
   constructor(db: Sql) {
-    this.#db = db
+    this.db = db
   }
 
   /** Resolves once the event is stored, or was before. @throws when it could not be: Stripe sends it again */
@@ -51,23 +51,30 @@ export class Inbox {
     this.#running = false
   }
 
-  /** One job per customer, however many events: it reads the present state. Keys in one order, so that writers never wait in a ring. */
+  /**
+   * One job per customer, however many events: it reads the present state. Customers of another product of the same
+   * Stripe account have none: ours are written down before anything of theirs can be bought. Keys in one order, so that
+   * writers never wait in a ring.
+   */
   async #store(events: ReceivedEvent[]): Promise<void> {
-    await this.#db`
+    const { db } = this
+    await db`
       with given as (
         select distinct on (id) * from unnest(
           ${events.map(({ id }) => id)}::text[], ${events.map(({ type }) => type)}::text[],
           ${events.map(({ objectId }) => objectId)}::text[], ${events.map(({ customer }) => customer)}::text[],
           ${events.map(({ created }) => created.toISOString())}::text[]) as e(id, type, object_id, customer, created)
       ), fresh as (
-        insert into billing_events (id, type, object_id, stripe_customer_id, created_at)
-        select id, type, object_id, customer, created::timestamptz from given order by id
+        insert into billing_events (id, type, object_id, stripe_customer_id, created_at, applied_at)
+        select g.id, g.type, g.object_id, g.customer, g.created::timestamptz,
+               case when g.customer is not null and c.id is null then clock_timestamp() end
+          from given g left join billing_customers c on c.stripe_customer_id = g.customer order by g.id
         on conflict (id) do nothing
-        returning id, stripe_customer_id
+        returning id, stripe_customer_id, applied_at
       ), work as (
         select distinct case when stripe_customer_id is null then ${RESOLVE_JOB} else ${SYNC_JOB} end as job,
                coalesce(stripe_customer_id, id) as subject
-          from fresh order by subject
+          from fresh where applied_at is null order by subject
       )
       select graphile_worker.add_job(work.job,
                payload := case when work.job = ${SYNC_JOB} then json_build_object('customer', work.subject)

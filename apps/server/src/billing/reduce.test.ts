@@ -117,7 +117,7 @@ const shuffled = (facts: Facts, seed: number): Facts => {
     )
   return { subscriptions: mix(facts.subscriptions), invoices: mix(facts.invoices), charges: mix(facts.charges) }
 }
-const live = (rows: { status: string }[]) => rows.filter(({ status }) => status !== 'canceled')
+const live = <T extends { status: string }>(rows: T[]): T[] => rows.filter(({ status }) => status !== 'canceled')
 
 fc.configureGlobal({ numRuns: 500 })
 

@@ -32,18 +32,18 @@ export class Delivery {
     if (!this.lost) this.#try(event, 0)
   }
   #try(event: StripeEvent, attempt: number): void {
-    const running = this.#post(event).then((delivered) => {
-      this.#running.delete(running)
-      const wait = RETRY_MS[attempt]
-      if (delivered || wait === undefined) return
-      const timer = setTimeout(() => {
-        this.#timers.delete(timer)
-        this.#try(event, attempt + 1)
-      }, wait)
-      timer.unref()
-      this.#timers.add(timer)
-    })
+    const running = this.#deliver(event, attempt).finally(() => this.#running.delete(running))
     this.#running.add(running)
+  }
+  async #deliver(event: StripeEvent, attempt: number): Promise<void> {
+    const wait = RETRY_MS[attempt]
+    if ((await this.#post(event)) || wait === undefined) return
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      this.#try(event, attempt + 1)
+    }, wait)
+    timer.unref()
+    this.#timers.add(timer)
   }
   async #post(event: StripeEvent): Promise<boolean> {
     if (this.#url === undefined) return true

@@ -19,7 +19,7 @@ export function endpoint<S extends z.ZodRawShape>(
   run: (world: World, params: z.infer<z.ZodObject<S>>, ids: string[]) => unknown,
 ): Endpoint {
   const params = z.strictObject({ ...shape, expand: z.array(f.text).optional() })
-  return { method, path, params, run: run as Endpoint['run'] }
+  return { method, path, params, run }
 }
 
 const paramOf = (path: readonly PropertyKey[]): string =>

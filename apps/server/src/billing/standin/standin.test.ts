@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { test, type TestContext } from 'node:test'
 import Stripe from 'stripe'
-import { z } from 'zod'
+import type { z } from 'zod'
 import { ENDPOINTS } from './api.ts'
 import { StripeStandin } from './index.ts'
 
@@ -43,7 +43,7 @@ test('a parameter that is unknown or missing is an error, as at Stripe', async (
   await assert.rejects(stripe.subscriptions.create(unknown), failsWith('parameter_unknown'))
   const nested = {
     customer: customer.id,
-    items: [{ price: monthly.id, ...{ colour: 'red' } }],
+    items: [Object.assign({ price: monthly.id }, { colour: 'red' })],
   } as Stripe.SubscriptionCreateParams
   await assert.rejects(stripe.subscriptions.create(nested), failsWith('parameter_unknown'))
   await assert.rejects(stripe.subscriptions.create({ customer: customer.id }), failsWith('parameter_missing'))
@@ -72,7 +72,8 @@ test('a subscription is incomplete until its first invoice is paid, renews, and 
   })
   assert.equal(made.status, 'incomplete')
   const invoice = made.latest_invoice as Stripe.Invoice
-  const intent = String(invoice.payments?.data[0]?.payment.payment_intent)
+  const intent = invoice.payments?.data[0]?.payment.payment_intent
+  assert.ok(typeof intent === 'string')
   assert.match(invoice.confirmation_secret?.client_secret ?? '', new RegExp(`^${intent}_secret_`))
   await stripe.paymentIntents
     .confirm(intent, { payment_method: 'pm_card_chargeCustomerFail' })

@@ -156,12 +156,13 @@ export class StripeStandin {
   #save(): void {
     const { file } = this.#options
     if (file === undefined) return
-    this.#saving = this.#saving.then(async () => {
+    const before = this.#saving
+    this.#saving = (async () => {
+      await before
       await mkdir(dirname(file), { recursive: true })
       await writeFile(`${file}.new`, JSON.stringify(this.store.state), { mode: 0o600 })
       await rename(`${file}.new`, file)
-    })
-    this.#saving.catch(() => undefined)
+    })().catch(() => undefined)
   }
 
   async close(): Promise<void> {
@@ -169,7 +170,7 @@ export class StripeStandin {
     await this.delivery.close()
     this.#server.closeAllConnections()
     await new Promise((resolve) => this.#server.close(resolve))
-    await this.#saving.catch(() => undefined)
+    await this.#saving
   }
 }
 
