@@ -71,6 +71,9 @@ const schema = z.object({
   REFUND_WINDOW_DAYS: whole(0, 120).default(14),
 })
 
+/** The names that `parseConfig` reads. */
+export const SETTINGS: readonly string[] = Object.keys(schema.shape)
+
 type Values = z.infer<typeof schema>
 
 /** Every setting, checked. `*_FILE`, `*_URL` defaults that depend on others are filled in. */

@@ -1,2 +1,2 @@
-export { parseConfig, ConfigError, type Config } from './config.ts'
+export { parseConfig, SETTINGS, ConfigError, type Config } from './config.ts'
 export { readEnv, type Env } from './env.ts'
