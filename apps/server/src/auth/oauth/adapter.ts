@@ -59,7 +59,7 @@ export class PostgresAdapter implements Adapter {
     await putArtifact(this.#deps.db, {
       model: this.#model,
       idHash,
-      grantHash: grantId === undefined ? null : sha256(grantId),
+      grantHash: this.#model === 'Grant' ? idHash : grantId === undefined ? null : sha256(grantId),
       userCodeMac: userCode === undefined ? null : this.#userCodeMac(userCode),
       uidHash: this.#model === 'Session' && uid !== undefined ? sha256(uid) : null,
       payload: this.#deps.secrets.seal(PURPOSE, this.#binding(idHash), Buffer.from(JSON.stringify(payload))),

@@ -66,5 +66,9 @@ export async function notePoll(db: Db, idHash: Buffer): Promise<{ too_soon: bool
     returning before.too_soon`)
 }
 
-/** Removes what is over. */
-export const sweepArtifacts = (db: Db) => db`delete from oauth_artifacts where expires_at < clock_timestamp()`
+/** Removes what is over: expired, or of a consent whose session is gone (ended a day ago, or erased with its user). */
+export const sweepArtifacts = (db: Db) => db`
+  delete from oauth_artifacts a
+   where a.expires_at < clock_timestamp()
+      or (a.grant_hash is not null and a.created_at < clock_timestamp() - interval '10 minutes'
+          and not exists (select from oauth_grants g where g.grant_hash = a.grant_hash))`

@@ -31,7 +31,7 @@ type Ended = { userId: string; sessionId: string }
 /** Ends what was given under a consent: its session, codes and tokens. @returns what to announce */
 export const endGrant = (db: Sql, grantHash: Buffer): Promise<Ended | undefined> =>
   db.begin(async (tx) => {
-    await tx`delete from oauth_artifacts where grant_hash = ${grantHash} or (model = 'Grant' and id_hash = ${grantHash})`
+    await tx`delete from oauth_artifacts where grant_hash = ${grantHash}`
     return maybeOne(tx<Ended[]>`
       update sessions s set revoked_at = clock_timestamp()
         from oauth_grants g where g.grant_hash = ${grantHash} and s.id = g.session_id and s.revoked_at is null

@@ -3,10 +3,11 @@ import type { InteractionResults, Provider } from 'oidc-provider'
 import { credentialsById, isStaff, KnownEmail, type Credentials } from '../../accounts/index.ts'
 import { AppError, Forbidden } from '../../platform/errors.ts'
 import { newId } from '../../platform/ids.ts'
+import { proveAccountNumber } from '../anonymous.ts'
 import type { Caller } from '../factor/prove.ts'
 import { dutiesOf } from '../login.ts'
 import { PasswordText } from '../password/rules.ts'
-import { proveAccount, wrongPassword } from '../prove.ts'
+import { proveAccount, wrongPassword, type Proven } from '../prove.ts'
 import { lifetimesOf } from '../session/lifetimes.ts'
 import { insertSession } from '../session/store.ts'
 import { sha256 } from './artifact-store.ts'
@@ -35,16 +36,23 @@ export function assertCsrf(parts: OAuthParts, uid: string, given: string | undef
 const passwordMark = (parts: OAuthParts, account: Credentials): string =>
   parts.secrets.mac('oauth-proof', `${account.id} ${account.hashed_password ?? ''}`).toString('base64url')
 
+/** By account number where that field is filled, else by e-mail and password. */
+function prove(parts: OAuthParts, form: Form, caller: Caller): Promise<Proven> {
+  const totp = form.totp?.trim() || null
+  const accountNumber = form.account_number?.trim() ?? ''
+  if (accountNumber !== '') return proveAccountNumber(parts, { accountNumber, totp }, caller)
+  const email = KnownEmail.safeParse((form.email ?? '').trim())
+  const password = PasswordText.safeParse(form.password)
+  if (!email.success || !password.success) throw wrongPassword()
+  return proveAccount(parts, { email: email.data, password: password.data, totp }, caller)
+}
+
 /**
  * Signs a person in for an app, by the same judgement as every sign-in by password.
  * @throws as `proveAccount` {Forbidden} the account has a duty to do first
  */
 export async function signInForApp(parts: OAuthParts, form: Form, caller: Caller): Promise<InteractionResults> {
-  const email = KnownEmail.safeParse((form.email ?? '').trim())
-  const password = PasswordText.safeParse(form.password)
-  if (!email.success || !password.success) throw wrongPassword()
-  const totp = form.totp?.trim() || null
-  const proven = await proveAccount(parts, { email: email.data, password: password.data, totp }, caller)
+  const proven = await prove(parts, form, caller)
   const duties = await dutiesOf(parts, proven)
   if (duties.password_change_required) throw new Forbidden('Change your password first: sign in to the web app.')
   if (duties.factor_setup_required) throw new Forbidden('Set up a second factor first: sign in to the web app.')

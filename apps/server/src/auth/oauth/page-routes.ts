@@ -25,6 +25,7 @@ import { standIn } from './stand-in.ts'
 
 const params = z.strictObject({ uid: z.string().regex(/^[\w-]{20,64}$/) })
 const LONGEST_AGENT = 100
+const LONGEST_EMAIL = 254
 const agentOf = (req: FastifyRequest): string | null =>
   req.headers['user-agent']?.replace(/[^\x20-\x7e]/g, '').slice(0, LONGEST_AGENT) || null
 
@@ -57,9 +58,10 @@ export function pageRoutes(app: App, parts: OAuthParts, provider: Provider): voi
     return reply.redirect(await provider.interactionResult(shown, reply.raw, result), 303)
   }
 
-  const signIn = (reply: FastifyReply, about: Open, email = '', message: string | null = null): FastifyReply => {
+  const signIn = (reply: FastifyReply, about: Open, email: string, message: string | null = null): FastifyReply => {
     const { client, at, csrf, redirectUri } = about
-    const text = signInPage({ at, csrf, client: client.name, appName: parts.config.APP_NAME, email, message })
+    const { APP_NAME: appName, ANONYMOUS_ACCOUNTS: numbers } = parts.config
+    const text = signInPage({ at, csrf, client: client.name, appName, numbers, email, message })
     return sendPage(reply, text, redirectUri)
   }
 
@@ -74,7 +76,9 @@ export function pageRoutes(app: App, parts: OAuthParts, provider: Provider): voi
 
   app.get('/oauth/interaction/:uid', { config, schema: schema('Page: sign in, or allow') }, async (req, reply) => {
     const about = await open(req, reply, req.params.uid)
-    if (about.interaction.prompt.name === 'login') return signIn(reply, about)
+    const { login_hint: hint } = about.interaction.params
+    if (about.interaction.prompt.name === 'login')
+      return signIn(reply, about, typeof hint === 'string' ? hint.slice(0, LONGEST_EMAIL) : '')
     const { account, oidc, api } = await askedOf(parts, about.interaction)
     const text = consentPage({
       at: about.at,
@@ -104,7 +108,7 @@ export function pageRoutes(app: App, parts: OAuthParts, provider: Provider): voi
         const message = messageOf(error)
         if (message === undefined) throw error
         reply.code((error as AppError).status)
-        return signIn(reply, about, form.email?.slice(0, 254), message)
+        return signIn(reply, about, (form.email ?? '').slice(0, LONGEST_EMAIL), message)
       }
       return finish(req, reply, result)
     },

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { after, test } from 'node:test'
 import type { FailedAttempt } from '../../platform/attempts.ts'
 import { openHouse, PUBLIC_URL } from '../testing/house.ts'
@@ -26,6 +27,11 @@ test('pages load nothing, run no script, cannot be framed, are kept nowhere and 
     assert.match(policy, /default-src 'none'/)
     assert.match(policy, /frame-ancestors 'none'/)
     assert.doesNotMatch(policy, /unsafe|script-src/)
+    const style = /<style>([^]*?)<\/style>/.exec(each.text)?.[1] ?? ''
+    assert.ok(
+      policy.includes(`'sha256-${createHash('sha256').update(style).digest('base64')}'`),
+      'its own style is let in',
+    )
     assert.equal(each.headers['x-frame-options'], 'DENY')
     assert.equal(each.headers['referrer-policy'], 'no-referrer')
     assert.match(String(each.headers['cache-control']), /no-store/)

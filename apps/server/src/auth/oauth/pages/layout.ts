@@ -12,9 +12,10 @@ const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;
 const escaped = (text: string): string => text.replace(/[&<>"']/g, (char) => ENTITIES[char] ?? char)
 
 type Value = string | number | Html | null | undefined | false | readonly Html[]
+const isList = (value: Value): value is readonly Html[] => Array.isArray(value)
 const shown = (value: Value): string => {
   if (value instanceof Html) return value.text
-  if (Array.isArray(value)) return value.map((item: Html) => item.text).join('')
+  if (isList(value)) return value.map((item) => item.text).join('')
   return value === null || value === undefined || value === false ? '' : escaped(String(value))
 }
 
@@ -39,6 +40,8 @@ button.second{background:#fff;color:#0b57c4}
 body{background:#10161d;color:#e8edf2}main{background:#1a232d}input{background:#10161d;color:#e8edf2;border-color:#8a97a5}
 button.second{background:#1a232d;color:#8ab8ff}.hint{color:#b3bfcb}.fault{background:#3a1d1b}}`
 
+// As one value: whatever lays out the template below must not change what the hash is of.
+const STYLE_ELEMENT = new Html(`<style>${STYLE}</style>`)
 const STYLE_HASH = `'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`
 
 /**
@@ -66,9 +69,7 @@ export const page = (title: string, body: Html): string =>
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <meta name="robots" content="noindex" />
         <title>${title}</title>
-        <style>
-          ${new Html(STYLE)}
-        </style>
+        ${STYLE_ELEMENT}
       </head>
       <body>
         <main>

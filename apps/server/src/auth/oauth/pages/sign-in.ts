@@ -1,4 +1,4 @@
-import { fault, html, page } from './layout.ts'
+import { fault, html, Html, page } from './layout.ts'
 
 export type SignInPage = {
   /** Path of the page's interaction. */
@@ -7,12 +7,25 @@ export type SignInPage = {
   client: string
   appName: string
   email: string
+  /** Whether this installation has accounts that are a number alone. */
+  numbers: boolean
   message: string | null
 }
 
+const accountNumber = html`<label for="account_number">Or account number</label>
+  <input
+    id="account_number"
+    name="account_number"
+    maxlength="64"
+    autocomplete="off"
+    autocapitalize="none"
+    spellcheck="false"
+  />`
+
 /** Signing in for an app. All fields at once: without script nothing can be kept between two pages. */
-export const signInPage = ({ at, csrf, client, appName, email, message }: SignInPage): string =>
-  page(
+export const signInPage = ({ at, csrf, client, appName, email, numbers, message }: SignInPage): string => {
+  const needed = numbers ? null : new Html('required')
+  return page(
     `Sign in to ${appName}`,
     html`<p>to go on to <strong>${client}</strong></p>
       ${fault(message)}
@@ -24,14 +37,15 @@ export const signInPage = ({ at, csrf, client, appName, email, message }: SignIn
           name="email"
           type="email"
           value="${email}"
-          required
+          ${needed}
           maxlength="254"
           autocomplete="username"
           autocapitalize="none"
           spellcheck="false"
         />
         <label for="password">Password</label>
-        <input id="password" name="password" type="password" required autocomplete="current-password" />
+        <input id="password" name="password" type="password" ${needed} autocomplete="current-password" />
+        ${numbers ? accountNumber : null}
         <label for="totp">Code</label>
         <input
           id="totp"
@@ -52,3 +66,4 @@ export const signInPage = ({ at, csrf, client, appName, email, message }: SignIn
         <button type="submit" class="second">Cancel</button>
       </form>`,
   )
+}
