@@ -4,7 +4,7 @@ import type { LightMyRequestResponse } from 'fastify'
 import { ROLES } from '../accounts/index.ts'
 import { newId } from '../platform/ids.ts'
 import { MATRIX, type Access } from './matrix.ts'
-import { openWorld, type Caller, type Route } from './world.ts'
+import { openWorld, type Caller, type Route } from './testing/world.ts'
 
 const world = await openWorld({ after })
 const nameOf = ({ method, path }: Route): string => `${method} ${path}`

@@ -3,23 +3,25 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { InjectOptions, LightMyRequestResponse } from 'fastify'
-import { composeServer } from '../compose.ts'
-import { ROLES, type Role } from '../accounts/index.ts'
-import { parseConfig } from '../platform/config/index.ts'
-import { newId } from '../platform/ids.ts'
-import { memoryKv } from '../platform/kv/index.ts'
-import { createLog } from '../platform/log.ts'
-import { openapiDocument } from '../platform/openapi/index.ts'
-import { throwawaySecrets } from '../platform/secrets.ts'
-import { defer, freshDatabase, type Scope } from '../platform/testing/index.ts'
-import { readProtectionConfig } from '../protection/index.ts'
+import { composeServer } from '../../compose.ts'
+import { ROLES, type Role } from '../../accounts/index.ts'
+import { parseConfig } from '../../platform/config/index.ts'
+import { newId } from '../../platform/ids.ts'
+import { memoryKv } from '../../platform/kv/index.ts'
+import { createLog } from '../../platform/log.ts'
+import { openapiDocument } from '../../platform/openapi/index.ts'
+import { throwawaySecrets } from '../../platform/secrets.ts'
+import { defer, freshDatabase, type Scope } from '../../platform/testing/index.ts'
+import { readProtectionConfig } from '../../protection/index.ts'
 
 const PASSWORD = 'a passphrase for the matrix'
+const METHODS: Method[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 const DAY_MS = 86_400_000
 /** The nearest point of the curve with so many random bits: no 256th bit. */
 const newKey = (): string => Buffer.concat([randomBytes(31), Buffer.of(7)]).toString('base64')
 
-export type Route = { method: InjectOptions['method'] & string; path: string }
+type Method = Extract<InjectOptions['method'], string>
+export type Route = { method: Method; path: string }
 export type Caller = Role | 'anonymous' | 'token:vpn' | 'token:account' | 'token:staff'
 
 /** The whole server, without a port, with somebody of every role and a victim who owns one of everything. */
@@ -44,7 +46,7 @@ export async function openWorld(scope: Scope) {
   defer(scope, stop)
 
   const tokens = new Map<Caller, string>()
-  const inject = (method: Route['method'], target: string, body?: unknown, token?: string) =>
+  const inject = (method: Method, target: string, body?: unknown, token?: string) =>
     app.inject({
       method,
       url: target,
@@ -100,12 +102,12 @@ async function refusingStripe(scope: Scope): Promise<string> {
 function routesOf(document: { [key: string]: unknown }): Route[] {
   const paths = document.paths as Record<string, Record<string, unknown>>
   return Object.entries(paths).flatMap(([path, operations]) =>
-    Object.keys(operations).map((method) => ({ path, method: method.toUpperCase() as Route['method'] })),
+    METHODS.filter((method) => method.toLowerCase() in operations).map((method) => ({ path, method })),
   )
 }
 
 type World = Awaited<ReturnType<typeof freshDatabase>>['sql']
-type Inject = (method: Route['method'], url: string, body?: unknown, token?: string) => Promise<LightMyRequestResponse>
+type Inject = (method: Method, url: string, body?: unknown, token?: string) => Promise<LightMyRequestResponse>
 
 /** Somebody with one of everything, whose ids the others try. */
 async function aVictim(sql: World, inject: Inject) {
