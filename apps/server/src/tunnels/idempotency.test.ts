@@ -12,6 +12,8 @@ test('a repeat gets the same tunnel and the same private key, which lies readabl
   assert.deepEqual([first.status, second.status], [201, 201])
   assert.deepEqual(second.body, first.body)
   assert.equal(second.headers['idempotent-replayed'], 'true')
+  const byItsOtherName = await h.call('POST', '/connection/connect', user, {}, { headers })
+  assert.deepEqual(byItsOtherName.body, first.body)
   assert.equal((await h.sql`select from connections`).length, 1)
   const marks = await h.sql<{ text: string }[]>`select encode(answer, 'escape') as text from idempotency_marks`
   assert.ok(!marks[0]?.text.includes('PrivateKey'))

@@ -33,7 +33,7 @@ export function tunnelRoutes(app: App, deps: TunnelDeps): void {
           body: ConnectBody,
           response: { 201: ConnectAnswer, ...refusals, 409: ErrorBody, 503: ErrorBody },
         },
-        config: { needs: 'vpn:use', rule: 'VPN_CONNECT', idempotent: true },
+        config: { needs: 'vpn:use', rule: 'VPN_CONNECT', idempotent: 'connect' },
       },
       async (req, reply) => {
         const { userId, entitlement, isVerified } = principalOf(req)

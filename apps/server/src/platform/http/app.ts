@@ -29,8 +29,8 @@ declare module 'fastify' {
     needs?: string
     /** The rate-limit rule that judges the route; `API` when none is named. */
     rule?: string
-    /** Takes `Idempotency-Key`. */
-    idempotent?: boolean
+    /** Takes `Idempotency-Key`; a name instead of `true` is shared by the routes that are one call. */
+    idempotent?: boolean | string
   }
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test, type TestContext } from 'node:test'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { AppError } from '../errors.ts'
 import { newId } from '../ids.ts'
@@ -26,7 +27,7 @@ async function anApp(t: TestContext, handle: Handler = async (n) => ({ status: 2
   useIdempotency(app, sql, throwawaySecrets(), (req) => String(req.headers['x-user'] ?? ALICE))
   let effects = 0
   const schema = { body: z.strictObject({ a: z.int() }) }
-  app.post('/api/v1/pay', { config: { needs: 'public', idempotent: true }, schema }, async (req, reply) => {
+  const effect = async (req: FastifyRequest, reply: FastifyReply) => {
     const found = req.idempotency?.found ?? null
     effects++
     const n = effects
@@ -34,11 +35,14 @@ async function anApp(t: TestContext, handle: Handler = async (n) => ({ status: 2
     const { status, secret } = await handle(n, found)
     if (status >= 400) throw new AppError(status === 409 ? 'CONFLICT' : 'UNAVAILABLE', 'no')
     return reply.code(status).send({ secret })
-  })
-  const pay = (key: string | undefined, a = 1, user = ALICE) =>
+  }
+  app.post('/api/v1/pay', { config: { needs: 'public', idempotent: true }, schema }, effect)
+  for (const url of ['/api/v1/give', '/api/v1/donate'])
+    app.post(url, { config: { needs: 'public', idempotent: 'give' }, schema }, effect)
+  const pay = (key: string | undefined, a = 1, user = ALICE, url = '/pay') =>
     app.inject({
       method: 'POST',
-      url: '/pay',
+      url,
       payload: { a },
       headers: { 'x-user': user, ...(key === undefined ? {} : { 'idempotency-key': key }) },
     })
@@ -62,6 +66,14 @@ test('without a key, with another key, or by another user it is another request'
   await pay(`${KEY}2`)
   await pay(KEY, 1, BOB)
   assert.equal(effects(), 4)
+})
+
+test('two names of one call share its keys, two calls do not', async (t) => {
+  const { pay, effects } = await anApp(t)
+  const first = await pay(KEY, 1, ALICE, '/give')
+  assert.equal((await pay(KEY, 1, ALICE, '/donate')).body, first.body)
+  assert.notEqual((await pay(KEY)).body, first.body)
+  assert.equal(effects(), 2)
 })
 
 test('the same key with another body is a conflict', async (t) => {

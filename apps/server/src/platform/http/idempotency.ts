@@ -81,11 +81,12 @@ export function useIdempotency(app: App, sql: Sql, secrets: Secrets, userOf: (re
 
   function keyOf(req: FastifyRequest): Key | null {
     const given = req.headers['idempotency-key']
-    if (given === undefined || req.routeOptions.config.idempotent !== true) return null
+    const { idempotent = false } = req.routeOptions.config
+    if (given === undefined || idempotent === false) return null
     if (typeof given !== 'string' || given.length < 16 || given.length > 255)
       throw invalidField('Idempotency-Key', 'must be 16 to 255 characters')
     const body = sha256(JSON.stringify(req.params), JSON.stringify(req.query), JSON.stringify(req.body ?? {}))
-    const route = `${req.method} ${req.routeOptions.url}`
+    const route = typeof idempotent === 'string' ? idempotent : `${req.method} ${req.routeOptions.url}`
     return { user: userOf(req), route, hash: sha256(given), salt: Buffer.from(given), body }
   }
 
