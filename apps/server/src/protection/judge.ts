@@ -4,7 +4,7 @@ import type { Traffic } from './adaptive/adaptive.ts'
 import type { Client } from './client.ts'
 import type { Identity } from './identity.ts'
 import type { Standing, Wish } from './limiter/limiter.ts'
-import { IpBanned, RateLimited, seconds } from './refusals.ts'
+import { ipBanned, rateLimited, seconds } from './refusals.ts'
 import { FLEET_ANONYMOUS_FACTOR, type RouteKind, type RuleName } from './rules.ts'
 import type { State } from './state.ts'
 import { PAUSE_MS, pauseKey } from './suspicion.ts'
@@ -50,7 +50,7 @@ export class Judge {
   assertNotBanned(call: Call, client: Client): void {
     if (client.listed) return
     const left = this.#state.bans.leftMs(client.address)
-    if (left > 0) this.#refuse(call, client, 'BAN', new IpBanned(seconds(left)))
+    if (left > 0) this.#refuse(call, client, 'BAN', ipBanned(seconds(left)))
   }
 
   /** A page of another site makes a visitor's browser call us: refused without counting against the visitor. */
@@ -75,20 +75,20 @@ export class Judge {
     const count = perAddress.count(id)
     if (!config.ddosEnabled || client.listed) return count
     const pause = client.looksLikeProxy ? exhausted.left(pauseKey(client)) : 0
-    if (pause > 0) this.#refuse(call, client, 'DDOS', new RateLimited(seconds(pause)))
+    if (pause > 0) this.#refuse(call, client, 'DDOS', rateLimited(seconds(pause)))
     if (count < config.ddos.perMinute) return count
     if (suspicion.banOrSpare(client, 'too many requests', config.ddos.banSeconds)) {
       perAddress.forget(id)
-      this.#refuse(call, client, 'DDOS', new IpBanned(config.ddos.banSeconds))
+      this.#refuse(call, client, 'DDOS', ipBanned(config.ddos.banSeconds))
     }
-    if (client.looksLikeProxy) this.#refuse(call, client, 'DDOS', new RateLimited(seconds(PAUSE_MS)))
+    if (client.looksLikeProxy) this.#refuse(call, client, 'DDOS', rateLimited(seconds(PAUSE_MS)))
     return count
   }
 
   #assertSignInOpen(call: Call, client: Client): void {
     if (!call.isPublic || (call.rule !== 'AUTH_LOGIN' && call.rule !== 'AUTH_PASSWORD_RESET')) return
     const left = this.#state.closed.left(client.ids.address.id)
-    if (left > 0) this.#refuse(call, client, 'CLOSED', new RateLimited(seconds(left)))
+    if (left > 0) this.#refuse(call, client, 'CLOSED', rateLimited(seconds(left)))
   }
 
   #assertGlobal(call: Call, client: Client, fleet: boolean, ofAddress: number): void {
@@ -100,7 +100,7 @@ export class Judge {
     if (client.listed || all <= config.globalPerMinute * adaptive.factor('anonymous')) return
     if (own <= GLOBAL_EXEMPT * (fleet ? FLEET_ANONYMOUS_FACTOR : 1)) return
     const quietMs = prefix ? perPrefix.quietMs(prefix.id) : perAddress.quietMs(address.id)
-    this.#refuse(call, client, 'GLOBAL', new RateLimited(seconds(quietMs)))
+    this.#refuse(call, client, 'GLOBAL', rateLimited(seconds(quietMs)))
   }
 
   #isAllowedPreflight({ method, headers }: IncomingMessage): boolean {
@@ -114,7 +114,7 @@ export class Judge {
 
   #refuseStanding(call: Call, client: Client, wish: Wish, standing: Standing): never {
     const told = toldHeaders(wish.rule, wish.limit, standing)
-    this.#refuse(call, client, wish.rule, new RateLimited(seconds(standing.retryMs), told))
+    this.#refuse(call, client, wish.rule, rateLimited(seconds(standing.retryMs), told))
   }
 
   /** Who is known to be over a limit is refused from memory: refusals change nothing, so the answer is the same. */

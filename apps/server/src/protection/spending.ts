@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Attempts, FailedAttempt, Refund, SpentRule } from '../platform/attempts.ts'
 import type { Id } from './keys.ts'
-import { RateLimited, seconds } from './refusals.ts'
+import { rateLimited, seconds } from './refusals.ts'
 import type { State } from './state.ts'
 import { toldHeaders } from './told.ts'
 import type { WebhookGuard } from './webhook-guard.ts'
@@ -38,7 +38,7 @@ export class Spending implements Attempts {
     const [standing] = await limiter.take([wish])
     if (standing && !standing.admitted) {
       if (req) violations.note(rule, 'spent', clients.of(req))
-      throw new RateLimited(seconds(standing.retryMs), toldHeaders(rule, wish.limit, standing))
+      throw rateLimited(seconds(standing.retryMs), toldHeaders(rule, wish.limit, standing))
     }
     return async () => limiter.refund([wish])
   }

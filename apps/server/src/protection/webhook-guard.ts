@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { InvalidInput } from '../platform/errors.ts'
 import type { Client } from './client.ts'
 import type { MinuteCounters, ShutUntil } from './counters.ts'
-import { RateLimited, seconds } from './refusals.ts'
+import { rateLimited, seconds } from './refusals.ts'
 
 const IN_FLIGHT_PER_ADDRESS = 64
 const IN_FLIGHT = 256
@@ -28,11 +28,11 @@ export class WebhookGuard {
   admit(req: IncomingMessage, res: ServerResponse, client: Client): void {
     const { id } = client.ids.address
     const left = this.#deps.shut.left(id)
-    if (left > 0) throw new RateLimited(seconds(left))
+    if (left > 0) throw rateLimited(seconds(left))
     if (req.headers['stripe-signature'] === undefined)
       throw new InvalidInput([{ field: 'stripe-signature', message: 'is missing' }])
     const own = this.#inFlight.get(id) ?? 0
-    if (own >= IN_FLIGHT_PER_ADDRESS || this.#all >= IN_FLIGHT) throw new RateLimited(1)
+    if (own >= IN_FLIGHT_PER_ADDRESS || this.#all >= IN_FLIGHT) throw rateLimited(1)
     this.#inFlight.set(id, own + 1)
     this.#all++
     res.once('close', () => {

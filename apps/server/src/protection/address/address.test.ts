@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { isIPv4 } from 'node:net'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { addressText, contains, networkOf, networkText, parseAddress, parseNetwork } from './address.ts'
@@ -45,6 +46,17 @@ test('any text and any address in any spelling is read or refused without a faul
       if (address) assert.deepEqual(parseAddress(addressText(address)), address)
     }),
     { seed: 1, numRuns: 3_000 },
+  )
+})
+
+test('IPv4 is read as the system reads it', () => {
+  const part = fc.oneof(fc.nat(300).map(String), fc.constantFrom('', '0', '00', '01', '255', '256', '1e1', ' 1', '-1'))
+  fc.assert(
+    fc.property(fc.array(part, { minLength: 3, maxLength: 5 }), (parts) => {
+      const written = parts.join('.')
+      assert.equal(parseAddress(written) !== null, isIPv4(written), written)
+    }),
+    { seed: 4, numRuns: 3_000 },
   )
 })
 

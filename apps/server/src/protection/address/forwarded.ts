@@ -3,10 +3,12 @@ import { parseAddress, type Address } from './address.ts'
 /** `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]:443`: some proxies add the port. Null for anything else. */
 export function parseHop(text: string): Address | null {
   const hop = text.trim()
+  const plain = parseAddress(hop)
+  if (plain) return plain
   const bracketed = /^\[([^\]]+)\](?::\d{1,5})?$/.exec(hop)
   if (bracketed?.[1] !== undefined) return bracketed[1].includes(':') ? parseAddress(bracketed[1]) : null
   const withPort = /^(\d+\.\d+\.\d+\.\d+):\d{1,5}$/.exec(hop)
-  return parseAddress(withPort?.[1] ?? hop)
+  return withPort?.[1] === undefined ? null : parseAddress(withPort[1])
 }
 
 /** The `for=` of each element of a `Forwarded` header (RFC 7239), left to right; an element without one is ''. */
