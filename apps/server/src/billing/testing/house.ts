@@ -115,6 +115,8 @@ export async function house(scope: Scope, { env = {}, off = false, jobs = true }
     const runner = await startJobs(url, undefined, billing.jobs, [], log)
     defer(scope, () => runner.stop())
   }
+  // First of all: a webhook under way while the app closes keeps its connection open for the keep-alive time.
+  defer(scope, () => standin.delivery.close())
   const isIdle = async (): Promise<boolean> => {
     const rows = await owner`select from graphile_worker._private_jobs where attempts < 3 limit 1`
     return rows.length === 0
