@@ -132,7 +132,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
       const exp = Math.floor(credentialExpiresAt.getTime() / 1000)
       // The widest scope; what the credential had is all that is left of it.
       const now = await principalFor(parts, { sub: userId, sid: sessionId, exp, scope: 'staff' })
-      return now ? { ...now, permissions: now.permissions.intersection(permissions) } : null
+      return now ? { ...now, permissions: new Set([...now.permissions].filter((each) => permissions.has(each))) } : null
     },
     onSessionRevoked: (listener) => parts.revocations.listen(listener),
     async confirmPassword(userId, password) {

@@ -32,7 +32,7 @@ test('ends the only tunnel and sums it up; repeating answers the same', async (t
   assert.deepEqual((await h.call('POST', '/connection/disconnect', user, {})).body, body)
   assert.deepEqual((await h.call('POST', `/vpn/disconnect/${c.connection_id}`, user)).body, body)
   await h.sql`update connections set peak_bytes_per_second = 0`
-  const { summary } = (await h.call('POST', '/vpn/disconnect', user, {})).body as typeof body
+  const { summary } = (await h.call('POST', '/vpn/disconnect', user, {})).body
   assert.equal(summary.peak_speed, summary.avg_speed, 'without two reports the average is the best that is known')
 })
 

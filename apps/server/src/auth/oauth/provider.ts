@@ -4,7 +4,7 @@ import type { TokenKeys } from '../token/keys.ts'
 import type { Parts } from '../parts.ts'
 import { PostgresAdapter } from './adapter.ts'
 import { sha256 } from './artifact-store.ts'
-import { DEVICE_GRANT, OIDC_SCOPES } from './client-metadata.ts'
+import { OIDC_SCOPES } from './client-metadata.ts'
 import { clientById } from './client-store.ts'
 import { sessionOfGrant } from './grant-store.ts'
 import { confirmDevice, deviceDone, enterCode } from './pages/device.ts'
@@ -172,7 +172,7 @@ async function keepOwnHeaders(ctx: KoaContextWithOIDC, next: () => Promise<void>
   if (ctx.path === '/oauth/device_authorization' && body?.device_code !== undefined) body.interval = POLL_SECONDS
 }
 
-/** The certified library, set up as this service needs it. What it does not do stands in `front.ts` and `device-polls.ts`. */
+/** The certified library, set up as this service needs it. What it does not do stands in the files beside (README). */
 export function createProvider(parts: OAuthParts): Provider {
   const secure = parts.publicUrl.startsWith('https:')
   const provider = new Provider(parts.publicUrl, configuration(parts, secure))
@@ -180,9 +180,8 @@ export function createProvider(parts: OAuthParts): Provider {
   provider.proxy = true
   provider.use(keepOwnHeaders as never)
   const report = (_ctx: unknown, err: unknown): void => parts.log.error({ err }, 'the OAuth provider failed')
-  provider.on('server_error', report as never)
-  provider.on('error', (err: unknown) => report(null, err))
+  provider.on('server_error', report)
+  const koa: NodeJS.EventEmitter = provider
+  koa.on('error', (err: unknown) => report(null, err))
   return provider
 }
-
-export { DEVICE_GRANT }
