@@ -40,7 +40,10 @@ async function socketAt(address: string | undefined, port: number, v6: boolean):
   socket.on('message', (data, { address: from, port: fromPort }) =>
     received.push({ port: socket.address().port, from, fromPort, text: data.toString() }),
   )
-  await new Promise<void>((resolve) => socket.bind({ port, ...(address ? { address } : {}) }, resolve))
+  await new Promise<void>((resolve, reject) => {
+    socket.once('error', reject)
+    socket.bind({ port, ...(address ? { address } : {}) }, resolve)
+  })
   bound.set(port === 0 ? `${name} ${bound.size}` : name, socket)
   return socket
 }

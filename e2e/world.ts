@@ -63,6 +63,7 @@ export class World {
   readonly outside: Space
   readonly api = new Api(`http://127.0.0.1:${PORT}`)
   #server: ChildProcess | undefined
+  #serverSaid = ''
   #agent: AgentProcess | undefined
   #web: ChildProcess | undefined
   readonly #spaces: Space[] = []
@@ -121,7 +122,12 @@ export class World {
         LOG_LEVEL: process.env.WORLD_LOG ?? 'error',
         ...env,
       },
-      stdio: ['ignore', 'ignore', 'inherit'],
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    this.#server.stderr?.on('data', (chunk: Buffer) => {
+      this.#serverSaid += chunk.toString()
+      // A log that was asked for is for the test to read, not for the terminal.
+      if (env['LOG_LEVEL'] === undefined) process.stderr.write(chunk)
     })
     await eventually('the control plane is ready', () => this.api.ready(), 30_000)
     await this.api.signInAdmin('admin@example.com', 'a long admin password 1')
@@ -160,6 +166,11 @@ export class World {
       async () => (await this.api.servers()).some((s) => s.id === serverId && s.status === 'operational'),
       15_000,
     )
+  }
+
+  /** All the control plane has logged, over its restarts. */
+  serverSaid(): string {
+    return this.#serverSaid
   }
 
   agentSaid(): string {
