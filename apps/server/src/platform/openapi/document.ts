@@ -1,5 +1,6 @@
 import swagger from '@fastify/swagger'
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod'
+import { z } from 'zod'
 import { API_VERSION, ErrorBody, type App } from '../http/index.ts'
 import { tidy } from '../http/tidy.ts'
 
@@ -40,6 +41,15 @@ const GROUPS = [
   'Nodes',
 ]
 
+const IdempotencyHeader = z.object({
+  'Idempotency-Key': z
+    .string()
+    .min(16)
+    .max(255)
+    .optional()
+    .meta({ description: 'A repeat with this key within 24 h answers the first response and makes no second effect.' }),
+})
+
 const titled = (tag: string): string => `${tag.slice(0, 1).toUpperCase()}${tag.slice(1)}`
 
 function groupsOf(paths: Json): { name: string }[] {
@@ -72,6 +82,7 @@ export async function useOpenapi(app: App, appName: string): Promise<void> {
       const shown = {
         ...rest,
         tags: (tags ?? []).map(titled),
+        ...(route.config?.idempotent === true ? { headers: IdempotencyHeader } : {}),
         ...(emptyObject(querystring) ? {} : { querystring }),
         ...describeAccess(needs),
         response: withErrors(response, needs === 'public'),
