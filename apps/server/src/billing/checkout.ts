@@ -14,11 +14,23 @@ export type CheckoutWish = {
   cancel_url: string
 }
 
+const LOOPBACK = ['localhost', '127.0.0.1', '[::1]']
+
+/** Our own origins; on one's own machine a browser may call it by any of its names. */
+function ownOrigins(parts: Parts): string[] {
+  const own = new URL(parts.publicUrl)
+  const names = LOOPBACK.includes(own.hostname) ? LOOPBACK : [own.hostname]
+  return [
+    ...names.map((name) => `${own.protocol}//${name}${own.port === '' ? '' : `:${own.port}`}`),
+    ...parts.config.CORS_ORIGINS,
+  ]
+}
+
 /** Where a page of Stripe's may send a browser back to: our own web app, or an app of an allowed origin. */
 export function assertOwnUrl(parts: Parts, field: string, text: string): void {
-  const allowed = [new URL(parts.publicUrl).origin, ...parts.config.CORS_ORIGINS]
   const url = URL.canParse(text) ? new URL(text) : undefined
-  const isOurs = url && /^https?:$/.test(url.protocol) && !url.username && !url.password && allowed.includes(url.origin)
+  const isOurs =
+    url && /^https?:$/.test(url.protocol) && !url.username && !url.password && ownOrigins(parts).includes(url.origin)
   if (!isOurs) throw invalidField(field, 'must lead to an origin of this service')
 }
 
