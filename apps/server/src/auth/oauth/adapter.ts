@@ -18,7 +18,7 @@ import { endGrant, sessionOfGrant, touchGrant } from './grant-store.ts'
 
 const PURPOSE = 'oauth-artifact'
 
-export type AdapterDeps = Pick<Parts, 'db' | 'secrets' | 'revocations' | 'config'>
+export type AdapterDeps = Pick<Parts, 'db' | 'secrets' | 'revocations' | 'config' | 'log'>
 
 /** Ends a consent and tells it on every instance. */
 export async function endGrantAndTell({ db, revocations }: AdapterDeps, grantHash: Buffer): Promise<void> {
@@ -92,6 +92,7 @@ export class PostgresAdapter implements Adapter {
     const payload = await this.find(id)
     const grantHash = payload?.grantId === undefined ? null : sha256(payload.grantId)
     if (!(await consumeArtifact(db, this.#model, sha256(id)))) {
+      this.#deps.log.warn({ model: this.#model }, 'a code or token of an app was used twice at once')
       if (grantHash) await endGrantAndTell(this.#deps, grantHash)
       throw new errors.InvalidGrant('it was used before')
     }

@@ -10,7 +10,7 @@ import { PasswordText } from '../password/rules.ts'
 import { proveAccount, wrongPassword, type Proven } from '../prove.ts'
 import { lifetimesOf } from '../session/lifetimes.ts'
 import { insertSession } from '../session/store.ts'
-import { sha256 } from './artifact-store.ts'
+import { consumeArtifact, sha256 } from './artifact-store.ts'
 import type { Form } from './forms.ts'
 import { insertGrant } from './grant-store.ts'
 import { resourceOf, type OAuthParts } from './provider.ts'
@@ -81,7 +81,9 @@ export async function askedOf(parts: OAuthParts, interaction: Interaction): Prom
   if (!who) throw new Forbidden('The sign-in has expired. Go back to the app and begin again.')
   const { missingOIDCScope = [], missingResourceScopes = {} } = interaction.prompt.details as Missing
   const wanted = missingResourceScopes[resourceOf(parts.publicUrl)] ?? []
-  const mayGive = (scope: string): boolean => scope !== 'staff' || isStaff(who.account.role)
+  // In production the power of staff takes a second factor, proven just now.
+  const staff = isStaff(who.account.role) && (who.factorProven || !parts.config.production)
+  const mayGive = (scope: string): boolean => scope !== 'staff' || staff
   return {
     ...who,
     oidc: missingOIDCScope,
@@ -91,7 +93,8 @@ export async function askedOf(parts: OAuthParts, interaction: Interaction): Prom
 }
 
 /**
- * Gives an app what was shown: a grant, and the session that it lives and ends with.
+ * Gives an app what was shown: a grant, and the session that it lives and ends with. Once for each page.
+ * @returns undefined when the form was sent before
  * @throws {Forbidden} the account was changed meanwhile
  */
 export async function giveConsent(
@@ -99,8 +102,9 @@ export async function giveConsent(
   provider: Provider,
   interaction: Interaction,
   shown: { clientId: string; clientName: string; client: string | null },
-): Promise<InteractionResults> {
+): Promise<InteractionResults | undefined> {
   const asked = await askedOf(parts, interaction)
+  if (!(await consumeArtifact(parts.db, 'Interaction', sha256(interaction.uid)))) return undefined
   const { account, factorProven } = asked
   const grant = new provider.Grant({ accountId: account.id, clientId: shown.clientId })
   const resource = resourceOf(parts.publicUrl)

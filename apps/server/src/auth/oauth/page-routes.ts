@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { InteractionResults, Provider } from 'oidc-provider'
+import { errors, type InteractionResults, type Provider } from 'oidc-provider'
 import { z } from 'zod'
 import { Forbidden, type AppError } from '../../platform/errors.ts'
 import type { App } from '../../platform/http/index.ts'
@@ -29,6 +29,11 @@ const LONGEST_EMAIL = 254
 const agentOf = (req: FastifyRequest): string | null =>
   req.headers['user-agent']?.replace(/[^\x20-\x7e]/g, '').slice(0, LONGEST_AGENT) || null
 
+/** No such page, or it expired. @throws what else went wrong */
+function goneOnly(error: unknown): undefined {
+  if (!(error instanceof errors.SessionNotFound)) throw error
+}
+
 type Open = { interaction: Interaction; client: Client; at: string; csrf: string; redirectUri: string | undefined }
 
 /** Our pages of a sign-in under way: without script, each form with a token of its own page. */
@@ -43,7 +48,7 @@ export function pageRoutes(app: App, parts: OAuthParts, provider: Provider): voi
     step?: 'login' | 'consent',
   ): Promise<Open> {
     const shown = standIn(req, parts.publicUrl, { url: req.url, answers: 'html' })
-    const interaction = await provider.interactionDetails(shown, reply.raw).catch(() => undefined)
+    const interaction = await provider.interactionDetails(shown, reply.raw).catch(goneOnly)
     if (!interaction || interaction.uid !== uid || (step !== undefined && interaction.prompt.name !== step))
       throw new Forbidden('This page has expired. Go back to the app and begin again.')
     const client = await clientById(parts.db, String(interaction.params.client_id))
@@ -120,7 +125,8 @@ export function pageRoutes(app: App, parts: OAuthParts, provider: Provider): voi
     assertCsrf(parts, req.params.uid, form.csrf)
     if (form.decision !== 'allow') return finish(req, reply, DENIED)
     const shown = { clientId: client.client_id, clientName: client.name, client: agentOf(req) }
-    return finish(req, reply, await giveConsent(parts, provider, interaction, shown))
+    const given = await giveConsent(parts, provider, interaction, shown)
+    return given ? finish(req, reply, given) : reply.redirect(interaction.returnTo, 303)
   })
 
   app.post('/oauth/interaction/:uid/cancel', { config, schema: schema('Form: do not go on') }, async (req, reply) => {

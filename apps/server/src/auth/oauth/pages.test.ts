@@ -130,6 +130,15 @@ test('each authorization asks for sign-in and consent anew, whatever cookies the
   assert.match((await signIn(browser, again.page, 'ada@example.com')).text, /<h1>Allow/)
 })
 
+test('consent sent twice at once opens one session', async () => {
+  const who = await house.member('twice@example.com')
+  const { browser, page } = await atSignIn()
+  const asked = await signIn(browser, page, 'twice@example.com')
+  await Promise.all([allow(browser, asked), allow(browser, asked)].map((sent) => sent.catch(() => undefined)))
+  const sessions = await house.database.sql`select from sessions where user_id = ${who.id} and kind = 'oauth'`
+  assert.equal(sessions.count, 1)
+})
+
 test('a page cannot be taken out of order', async () => {
   const { browser, page } = await atSignIn()
   const action = /action="([^"]*\/login)"/.exec(page.text)?.[1] ?? ''
