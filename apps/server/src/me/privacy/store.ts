@@ -1,5 +1,6 @@
 import { maybeOne, one, type Db, type Tx } from '../../platform/db/index.ts'
-import { INVENTORY, type Table } from './inventory.ts'
+import { INVENTORY } from './inventory.ts'
+import type { Table } from './table.ts'
 
 /** Asks for an export; an older one of the account gives way. */
 export const insertExport = (db: Db, e: { id: string; userId: string; sessionId: string }) => db`
