@@ -54,6 +54,24 @@ test('an older key still opens what it sealed after a new one was put before it'
   assert.throws(() => before.open('psk', 'b', after.seal('psk', 'b', Buffer.from('y'))))
 })
 
+test('a tag of an older key still proves itself, one of a lost key says so, a changed one does not', async (t) => {
+  const path = join(await temporaryFolder(t), 'secrets.json')
+  await initSecrets(path)
+  const before = await loadSecrets(path)
+  const text = Buffer.from('x')
+  const tag = before.tag('cookie', text)
+  const file = JSON.parse(await readFile(path, 'utf8')) as { mac: { id: string; key: string }[] }
+  file.mac.unshift({ id: 'newer', key: Buffer.alloc(32, 7).toString('base64') })
+  await writeFile(path, JSON.stringify(file))
+  const after = await loadSecrets(path)
+  assert.equal(after.checkTag('cookie', text, tag), true)
+  assert.equal(after.tag('cookie', text).keyId, 'newer')
+  assert.equal(before.checkTag('cookie', text, after.tag('cookie', text)), undefined)
+  assert.equal(after.checkTag('cookie', Buffer.from('y'), tag), false)
+  assert.equal(after.checkTag('other', text, tag), false)
+  assert.equal(after.checkTag('cookie', text, { ...tag, mac: tag.mac.subarray(1) }), false)
+})
+
 test('the file is made once, for its owner only, also by twenty at the same time', async (t) => {
   const path = join(await temporaryFolder(t), 'deep', 'secrets.json')
   const outcomes = await Promise.all(Array.from({ length: 20 }, () => initSecrets(path)))
