@@ -31,6 +31,7 @@ async function anApp(t: TestContext, change: Partial<Parameters<typeof createApp
     { config: { needs: 'public' }, schema: { body: z.strictObject({ a: z.string().optional() }) } },
     async () => ({ ok: true }),
   )
+  app.delete('/api/v1/bare', { config: { needs: 'public' } }, async (_req, reply) => reply.code(204).send())
   app.get('/api/v1/broken', { config: { needs: 'public' } }, async () => {
     throw new Error('select password from users')
   })
@@ -134,6 +135,19 @@ test('an empty body is enough where every field is optional', async (t) => {
   assert.equal((await app.inject({ method: 'POST', url: '/empty' })).statusCode, 200)
   assert.equal((await app.inject({ method: 'POST', url: `/things/${ID}` })).statusCode, 400)
   assert.equal((await post(app, 'null', '/empty')).statusCode, 400, 'null is a body, and none that fits')
+})
+
+test('a call that takes no body refuses one that holds something', async (t) => {
+  const app = await anApp(t)
+  const ask = (payload?: string) =>
+    app.inject({ method: 'DELETE', url: '/bare', ...(payload === undefined ? {} : { payload, headers: json }) })
+  for (const none of [undefined, '', '{}']) assert.equal((await ask(none)).statusCode, 204, none)
+  for (const some of ['[]', '5', '"x"', '[{}]']) assert.equal((await ask(some)).statusCode, 400, some)
+  const { error } = (await ask('{"role":"admin"}')).json<Envelope>()
+  assert.deepEqual(
+    error.details?.map((d) => d.field),
+    ['role'],
+  )
 })
 
 test('a malformed id in a path is an object that does not exist', async (t) => {

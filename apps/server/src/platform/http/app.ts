@@ -17,7 +17,7 @@ import type { App } from './app-type.ts'
 import { answerError } from './answer-error.ts'
 import { assertHost, assertNamesHost, assertVersion, securityHeaders, useHeaders } from './headers.ts'
 import { rememberMethods } from './methods.ts'
-import { compileValidator, parseQuery, refuseDoubledNames, useJsonBodies } from './parse.ts'
+import { compileValidator, parseQuery, refuseDoubledNames, refuseUnaskedBody, useJsonBodies } from './parse.ts'
 import { canonicalTarget } from './paths.ts'
 import { refuseRaw } from './refuse-raw.ts'
 import { requestId } from './request-id.ts'
@@ -147,7 +147,10 @@ export async function createApp({ config, log, protect, authenticate }: HttpOpti
     if (req.is404) refuseMethod(req, reply)
   })
   if (authenticate) app.addHook('onRequest', authenticate)
-  app.addHook('preValidation', async (req) => refuseDoubledNames(req))
+  app.addHook('preValidation', async (req) => {
+    refuseDoubledNames(req)
+    refuseUnaskedBody(req)
+  })
   app.addHook('onResponse', async (req, reply) => {
     // The route, never the path: a path may hold a token.
     const route = req.routeOptions.url ?? 'unknown'

@@ -79,6 +79,17 @@ export function assertQuery(query: unknown): void {
   if (fault) throw new InvalidInput([fault])
 }
 
+const isJson = (type: string | undefined): boolean => type?.toLowerCase().startsWith('application/json') === true
+
+/** A call without fields of its own knows none: JSON with some is refused. Forms and raw bodies are their routes' matter. */
+export function refuseUnaskedBody({ body, headers, routeOptions }: FastifyRequest): void {
+  if (routeOptions.schema?.body !== undefined || !isJson(headers['content-type'])) return
+  if (body === undefined || body === null || Buffer.isBuffer(body)) return
+  if (typeof body !== 'object' || Array.isArray(body)) throw new InvalidInput([], 'This call takes no body.')
+  const names = Object.keys(body).slice(0, MAX_DETAILS)
+  if (names.length > 0) throw new InvalidInput(names.map(unknownField))
+}
+
 /** A name may stand in the query or in the body, not in both. */
 export function refuseDoubledNames(req: FastifyRequest): void {
   const { body, query } = req
@@ -89,15 +100,13 @@ export function refuseDoubledNames(req: FastifyRequest): void {
   }
 }
 
+const MAX_DETAILS = 20
+const unknownField = (name: string): Detail => ({ field: name.slice(0, 100), message: 'is not a field of this call' })
 const fieldOf = (path: readonly PropertyKey[]): string => path.map(String).join('.')
 
 function detailsOf(error: z.ZodError): Detail[] {
-  return error.issues.slice(0, 20).flatMap((issue): Detail[] => {
-    if (issue.code === 'unrecognized_keys')
-      return issue.keys.map((key) => ({
-        field: fieldOf([...issue.path, key]).slice(0, 100),
-        message: 'is not a field of this call',
-      }))
+  return error.issues.slice(0, MAX_DETAILS).flatMap((issue): Detail[] => {
+    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownField(fieldOf([...issue.path, key])))
     return [{ field: fieldOf(issue.path), message: issue.message }]
   })
 }
