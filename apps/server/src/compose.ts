@@ -18,6 +18,7 @@ export type ComposedServer = {
 }
 
 const FORGET_MARKS = 'platform.forget-marks'
+const CLOSE_IDLE_EVERY_MS = 100
 
 function jobsOf(
   { sql, secrets }: Foundation,
@@ -52,6 +53,16 @@ function adminNotices(admin: FirstAdmin): string[] {
   }
 }
 
+/** Lets requests that run be answered; connections that fall idle meanwhile are closed at once, not after their time. */
+async function closeHttp(app: App): Promise<void> {
+  const closing = setInterval(() => app.server.closeIdleConnections(), CLOSE_IDLE_EVERY_MS)
+  try {
+    await app.close()
+  } finally {
+    clearInterval(closing)
+  }
+}
+
 /** Puts rooms, routes, sockets and jobs together. Nothing runs before `start`. */
 export async function composeServer(
   config: Config,
@@ -74,7 +85,8 @@ export async function composeServer(
       const notices = adminNotices(await auth.ensureFirstAdmin())
       for (const room of [protection, fleet, nodeLinks, usage, tunnels]) await room.start()
       const { jobs, schedule } = jobsOf(foundation, rooms)
-      runner = await startJobs(foundation.database.url, foundation.database.role, jobs, schedule, log)
+      const { url: databaseUrl, role } = foundation.database
+      runner = await startJobs(databaseUrl, role, jobs, schedule, log, foundation.embedded)
       const url = await app.listen({ host: config.HOST, port: config.PORT, listenTextResolver: () => 'listening' })
       await billing.start(url)
       const standin = billing.standinUrl()
@@ -85,9 +97,9 @@ export async function composeServer(
     async stop() {
       stopping = true
       await upgrades.close()
-      await app.close()
-      await runner?.stop()
       await billing.stop()
+      await closeHttp(app)
+      await runner?.stop()
       for (const room of [tunnels, nodeLinks, usage, fleet]) await room.stop()
       await protection.close()
       auth.close()

@@ -79,3 +79,25 @@ test('a job with a key that still waits is replaced, not doubled', async (t) => 
     await jobs.stop()
   }
 })
+
+test('a job that a killed process had begun runs again: at once when nobody else can be there, else after ten minutes', async (t) => {
+  const { sql, owner, url } = await freshDatabase(t)
+  const begunBefore = async (minutes: number, n: number) => {
+    await enqueue(sql, 'note', { n })
+    await owner`update graphile_worker._private_jobs set locked_by = ${`dead-${n}`}, attempts = 1,
+                       locked_at = clock_timestamp() - make_interval(mins => ${minutes}) where locked_by is null`
+  }
+  await begunBefore(1, 1)
+  await begunBefore(11, 2)
+  const done: unknown[] = []
+  const work = { note: async (payload: unknown) => void done.push(payload) }
+  const beside = await startJobs(url, undefined, work, [], createLog('silent'))
+  await until(() => done.length >= 1)
+  await sleep(100)
+  await beside.stop()
+  assert.deepEqual(done, [{ n: 2 }])
+  const alone = await startJobs(url, undefined, work, [], createLog('silent'), true)
+  await until(() => done.length >= 2)
+  await alone.stop()
+  assert.deepEqual(done, [{ n: 2 }, { n: 1 }])
+})

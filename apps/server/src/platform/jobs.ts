@@ -24,13 +24,35 @@ const CONNECTIONS = CONCURRENCY + 1
 const quiet = (log: Log) =>
   new Logger(() => (level, message) => (level === 'error' ? log.error(message) : log.debug(message)))
 
-/** Runs the jobs of all rooms until `stop`, which waits for those that run. */
+/** No job of ours runs this long: one that does is taken to have died with its process, and may run again. */
+const DEAD_AFTER_MINUTES = 10
+const LOOK_FOR_DEAD_MS = 60_000
+
+/**
+ * Frees what a killed process had begun; the queue itself would wait four hours. Every job is safe to run twice.
+ * @param minutes how long a job may have been running; 0 frees all, when no other instance can be there
+ */
+async function freeDead(pool: pg.Pool, minutes: number): Promise<void> {
+  await pool.query(
+    `select graphile_worker.force_unlock_workers(workers) from (
+       select array_agg(distinct locked_by) as workers from graphile_worker._private_jobs
+        where locked_at < clock_timestamp() - make_interval(mins => $1)) dead
+      where workers is not null`,
+    [minutes],
+  )
+}
+
+/**
+ * Runs the jobs of all rooms until `stop`, which waits for those that run.
+ * @param alone no other instance can be using this database: what is still marked as running died with its process
+ */
 export async function startJobs(
   url: string,
   role: string | undefined,
   jobs: Jobs,
   schedule: Schedule[],
   log: Log,
+  alone = false,
 ): Promise<{ stop(): Promise<void> }> {
   const pool = new pg.Pool({
     connectionString: url,
@@ -39,6 +61,11 @@ export async function startJobs(
   })
   pool.on('error', (err) => log.warn({ err }, 'job pool'))
   pool.on('connect', (client) => client.on('error', () => undefined))
+  await freeDead(pool, alone ? 0 : DEAD_AFTER_MINUTES)
+  const looking = setInterval(() => {
+    freeDead(pool, DEAD_AFTER_MINUTES).catch((err: unknown) => log.warn({ err }, 'dead jobs could not be looked for'))
+  }, LOOK_FOR_DEAD_MS)
+  looking.unref()
   const taskList: TaskList = {}
   for (const [name, work] of Object.entries(jobs)) taskList[name] = (payload) => work(payload)
   const runner: Runner = await run({
@@ -53,6 +80,7 @@ export async function startJobs(
   runner.promise.catch((err: unknown) => log.error({ err }, 'the job runner stopped'))
   return {
     async stop() {
+      clearInterval(looking)
       await runner.stop()
       await pool.end()
     },
