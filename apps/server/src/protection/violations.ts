@@ -5,7 +5,7 @@ import type { Now } from './limiter/limiter.ts'
 
 const HOUR_MS = 3_600_000
 const MAX_OFFENDERS = 10_000
-const MAX_ROUTES = 500
+const MAX_NAMES = 500
 
 type Offender = { address: Address; violations: number; last: number }
 
@@ -17,11 +17,19 @@ export type ViolationStats = {
   overhead: { requests: number; p50_us: number; p99_us: number; max_us: number }
 }
 
+type Tally = { n: number }
+
+function tally(counts: Map<string, Tally>, name: string): void {
+  const known = counts.get(name)
+  if (known) known.n++
+  else if (counts.size < MAX_NAMES) counts.set(name, { n: 1 })
+}
+
 /** Real-time counters of this instance. Readable addresses are kept for an hour and in memory only. */
 export class Violations {
   readonly #now: Now
-  readonly #byRule = new Map<string, number>()
-  readonly #byRoute = new Map<string, number>()
+  readonly #byRule = new Map<string, Tally>()
+  readonly #byRoute = new Map<string, Tally>()
   readonly #offenders = new Map<string, Offender>()
   readonly #overhead = createHistogram()
   #total = 0
@@ -33,9 +41,8 @@ export class Violations {
   /** Notes a refusal. @param what the rule, or `BAN`, `GLOBAL`, `GEO`, `CLOSED`, `DDOS` */
   note(what: string, route: string, { address, countedAs: key }: Pick<Client, 'address' | 'countedAs'>): void {
     this.#total++
-    this.#byRule.set(what, (this.#byRule.get(what) ?? 0) + 1)
-    if (this.#byRoute.has(route) || this.#byRoute.size < MAX_ROUTES)
-      this.#byRoute.set(route, (this.#byRoute.get(route) ?? 0) + 1)
+    tally(this.#byRule, what)
+    tally(this.#byRoute, route)
     const known = this.#offenders.get(key)
     if (known) {
       known.violations++
@@ -65,9 +72,9 @@ export class Violations {
     const { count } = this.#overhead
     return {
       total: this.#total,
-      by_rule: Object.fromEntries(this.#byRule),
+      by_rule: Object.fromEntries([...this.#byRule].map(([rule, { n }]) => [rule, n])),
       by_endpoint: [...this.#byRoute]
-        .map(([endpoint, violations]) => ({ endpoint, violations }))
+        .map(([endpoint, { n }]) => ({ endpoint, violations: n }))
         .toSorted((a, b) => b.violations - a.violations),
       top_offenders: [...this.#offenders.values()]
         .filter(({ last }) => last >= now - HOUR_MS)
