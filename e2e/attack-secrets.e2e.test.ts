@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { parseConfig } from '@prime-vpn/wireguard'
 import { codeAt } from '../apps/server/src/auth/testing/authenticator.ts'
-import { freshDatabase } from '../apps/server/src/platform/testing/index.ts'
+import { defer, freshDatabase } from '../apps/server/src/platform/testing/index.ts'
 import { eventually } from './node-agent-process.ts'
 import { HOST, World } from './world.ts'
 
@@ -15,7 +15,8 @@ const traces = new Map<string, string>()
 const PASSWORD = 'a pass phrase that is looked for'
 const email = 'looked-for@example.com'
 
-const database = await freshDatabase({ after })
+const scope = { after }
+const database = await freshDatabase(scope)
 let world: World
 let token = ''
 let secretTotp = ''
@@ -107,7 +108,7 @@ before(async () => {
   const identity = JSON.parse(readFileSync(join(world.folder, 'node/identity.json'), 'utf8')) as Record<string, string>
   for (const name of ['wireguard_key', 'identity_key']) keep(`the node's ${name}`, identity[name] ?? '')
 })
-after(() => world.close())
+defer(scope, () => world.close())
 
 /** How a text may stand in a dump: itself, its bytes in hex, and what it is the base64 of in hex. */
 const spellings = (secret: string): string[] => {

@@ -62,6 +62,8 @@ export class World {
   readonly node: Space
   readonly outside: Space
   readonly api = new Api(`http://127.0.0.1:${PORT}`)
+  /** A command that server and agent are started by, such as a tracer; it must become them. */
+  under: string[] = []
   #server: ChildProcess | undefined
   #serverSaid = ''
   #agent: AgentProcess | undefined
@@ -109,7 +111,8 @@ export class World {
 
   /** Starts the control plane by its real command on the embedded database, and signs in as the first admin. */
   async startServer(env: Record<string, string> = {}): Promise<void> {
-    this.#server = spawn(process.execPath, [join(root, 'apps/cli/bin/prime.js'), 'serve'], {
+    const [program, ...args] = [...this.under, process.execPath, join(root, 'apps/cli/bin/prime.js'), 'serve']
+    this.#server = spawn(program, args, {
       cwd: this.folder,
       env: {
         PATH: process.env.PATH ?? '',
@@ -156,7 +159,7 @@ export class World {
   }
 
   #runAgent(args: string[], input?: string): void {
-    const command = ['ip', 'netns', 'exec', this.node.name, process.execPath, MAIN]
+    const command = ['ip', 'netns', 'exec', this.node.name, ...this.under, process.execPath, MAIN]
     this.#agent = new AgentProcess([...args, '--data-dir', join(this.folder, 'node')], command, input)
   }
 

@@ -14,6 +14,7 @@ const NEEDED: Record<string, string> = {
   iperf3: 'iperf3',
   tcpdump: 'tcpdump',
   curl: 'curl',
+  strace: 'strace',
 }
 
 /** Debian keeps many of them where an ordinary PATH does not look. */
