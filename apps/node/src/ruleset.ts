@@ -194,8 +194,8 @@ const forward = (w: RulesetWish): string => `
     counter name other_protocol drop
   }
   chain closed_range {
-    ip daddr @open4 return
-    ip6 daddr @open6 return
+    ip daddr @open4 tcp dport { 80, 443 } return
+    ip6 daddr @open6 tcp dport { 80, 443 } return
     ip daddr @dns4 meta l4proto { tcp, udp } th dport { 53, 853 } return
     ip6 daddr @dns6 meta l4proto { tcp, udp } th dport { 53, 853 } return
     counter name closed_range drop

@@ -26,7 +26,13 @@ export async function buildApp(
   stopping: () => boolean,
 ): Promise<App> {
   const { protection, auth } = rooms
-  const app = await createApp({ config, log, protect: protection.protect, authenticate: auth.authenticate })
+  const app = await createApp({
+    config,
+    log,
+    protect: protection.protect,
+    arrivesByHttps: protection.arrivesByHttps,
+    authenticate: auth.authenticate,
+  })
   protection.attach(app)
   await useOpenapi(app, config.APP_NAME)
   usePrincipals(app)
@@ -63,7 +69,7 @@ function addRoutes(app: App, config: Config, foundation: Foundation, rooms: Room
 
 /** The WebSocket side, beside the routes. */
 export function buildUpgrades(config: Config, rooms: Rooms, log: Log): Upgrades {
-  const upgrades = new Upgrades(config, log, rooms.protection.protectUpgrade)
+  const upgrades = new Upgrades(config, log, rooms.protection.protectUpgrade, rooms.protection.arrivesByHttps)
   upgrades.add(rooms.nodeLinks.route)
   upgrades.add(rooms.usage.socketRoute)
   return upgrades

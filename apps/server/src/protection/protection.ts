@@ -31,6 +31,7 @@ import { MemoryLimiter } from './limiter/memory.ts'
 import { RedisLimiter } from './limiter/redis.ts'
 import { ResilientLimiter } from './limiter/resilient.ts'
 import { News } from './news.ts'
+import { arrivesByHttps } from './scheme.ts'
 import { shieldServer } from './shield.ts'
 import { Spending } from './spending.ts'
 import type { State } from './state.ts'
@@ -75,6 +76,8 @@ export type Protection = {
   attempts: Attempts
   /** The one client address that counts, as text: for limits, distance and country; never for a log or a table. */
   addressOf(req: IncomingMessage): string
+  /** For `createApp` and `Upgrades`: whether the caller came by https, as far as a trusted proxy tells. */
+  arrivesByHttps(req: IncomingMessage): boolean
   /** Two letters, or null where the country is not known. */
   countryOf(req: IncomingMessage): string | null
   /** Hears what needs a person. @returns ends the subscription */
@@ -237,6 +240,7 @@ export function createProtection(deps: ProtectionDeps): Protection {
     protectUpgrade: (raw, target) => judgeUpgrade(judge, raw, target),
     attempts: new Spending(state, webhooks),
     addressOf: (req) => addressText(clients.of(req).address),
+    arrivesByHttps: (req) => arrivesByHttps(req, clients.isTrusted(clients.peerOf(req.socket))),
     countryOf: (req) => state.countries.countryOf(clients.of(req).address),
     onAlert: (listener) => alerts.on(listener),
     state,

@@ -242,6 +242,20 @@ test('a host that is not ours is refused when hosts are named', async (t) => {
   for (const host of ['evil.example', 'vpn.example.evil', 'xvpn.example']) assert.equal(await ask(host), 400, host)
 })
 
+test('in the clear nothing but health is served where our address is https', async (t) => {
+  const secure = { ...config, PUBLIC_URL: 'https://vpn.example' }
+  const arrivesByHttps = (req: { headers: Record<string, unknown> }) => req.headers['x-test-tls'] === 'yes'
+  const app = await anApp(t, { config: secure, arrivesByHttps })
+  app.get('/health', { config: { needs: 'public' } }, async () => ({ status: 'ok' }))
+  const ask = (headers: Record<string, string>) => app.inject({ method: 'POST', url: '/empty', headers })
+  assert.equal((await ask({})).json<Envelope>().error.code, 'FORBIDDEN')
+  assert.equal((await app.inject('/nope')).statusCode, 403)
+  assert.equal((await ask({ 'x-test-tls': 'yes' })).statusCode, 200)
+  assert.equal((await app.inject('/health')).statusCode, 200)
+  const plain = await anApp(t, { arrivesByHttps: () => false })
+  assert.equal((await plain.inject({ method: 'POST', url: '/empty' })).statusCode, 200)
+})
+
 test('only allowed origins are told that they may read an answer', async (t) => {
   const app = await anApp(t)
   const ask = async (origin: string) =>

@@ -15,7 +15,7 @@ import { AppError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { App } from './app-type.ts'
 import { answerError } from './answer-error.ts'
-import { assertHost, assertNamesHost, assertVersion, securityHeaders, useHeaders } from './headers.ts'
+import { assertHost, assertHttps, assertNamesHost, assertVersion, securityHeaders, useHeaders } from './headers.ts'
 import { rememberMethods } from './methods.ts'
 import { compileValidator, parseQuery, refuseDoubledNames, refuseUnaskedBody, useJsonBodies } from './parse.ts'
 import { canonicalTarget } from './paths.ts'
@@ -39,6 +39,8 @@ export type HttpOptions = {
   log: Log
   /** Bans and limits: before anything else is looked at. */
   protect?: onRequestHookHandler
+  /** How the caller reached us; without it every request to an https address counts as https. */
+  arrivesByHttps?: (req: IncomingMessage) => boolean
   /** Session and permission: after 404, 405 and version, before the body is read. */
   authenticate?: onRequestAsyncHookHandler
 }
@@ -56,7 +58,7 @@ const isSocketRequest = ({ method, headers }: IncomingMessage): boolean =>
   method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
 
 /** Builds the HTTP side without listening. Order of judgement: api.md, section 1, 'Errors'. */
-export async function createApp({ config, log, protect, authenticate }: HttpOptions): Promise<App> {
+export async function createApp({ config, log, protect, arrivesByHttps, authenticate }: HttpOptions): Promise<App> {
   const https = config.PUBLIC_URL?.startsWith('https:') ?? false
   const loggerInstance: FastifyBaseLogger = log
   const app: App = fastify({
@@ -105,8 +107,10 @@ export async function createApp({ config, log, protect, authenticate }: HttpOpti
   if (protect) app.addHook('onRequest', protect)
   app.addHook('onRequest', async (req) => {
     assertNamesHost(req.raw)
-    if (!req.url.startsWith('/health')) assertHost(req.headers.host, config.ALLOWED_HOSTS)
+    const forMachines = req.url.startsWith('/health')
+    if (!forMachines) assertHost(req.headers.host, config.ALLOWED_HOSTS)
     assertVersion(req.headers['x-api-version'])
+    if (https && !forMachines) assertHttps(arrivesByHttps?.(req.raw) ?? true)
   })
   const refuseMethod = (req: FastifyRequest, reply: FastifyReply): never => {
     const methods = methodsOf(req.url)

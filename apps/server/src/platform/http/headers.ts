@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { App } from './app-type.ts'
-import { AppError, InvalidInput } from '../errors.ts'
+import { AppError, Forbidden, InvalidInput } from '../errors.ts'
 
 export const API_VERSION = '1.0'
 
@@ -44,6 +44,11 @@ class NoHost extends AppError {
 /** 400 when an HTTP/1.1 request does not say which host it is for (RFC 9112, section 3.2). */
 export function assertNamesHost({ httpVersion, headers }: Pick<IncomingMessage, 'httpVersion' | 'headers'>): void {
   if (httpVersion === '1.1' && headers.host === undefined) throw new NoHost()
+}
+
+/** 403 for what came in the clear although our address is https: a token sent so has been seen. */
+export function assertHttps(secure: boolean): void {
+  if (!secure) throw new Forbidden('Use https.')
 }
 
 /** 400 when the request is for a host we do not answer for; an empty list admits all. */

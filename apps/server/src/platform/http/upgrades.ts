@@ -6,7 +6,7 @@ import { AppError, Forbidden, invalidField, toEnvelope, Unavailable } from '../e
 import type { Config } from '../config/index.ts'
 import type { Log } from '../log.ts'
 import { toAppError } from './answer-error.ts'
-import { assertHost, assertNamesHost, assertVersion, securityHeaders } from './headers.ts'
+import { assertHost, assertHttps, assertNamesHost, assertVersion, securityHeaders } from './headers.ts'
 import { assertQuery, parseQuery } from './parse.ts'
 import { canonicalTarget } from './paths.ts'
 import { requestId } from './request-id.ts'
@@ -69,13 +69,23 @@ export class Upgrades {
   readonly #config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>
   readonly #log: Log
   readonly #protect: Protect | undefined
+  readonly #arrivesByHttps: (req: IncomingMessage) => boolean
   #closing = false
 
-  /** @param protect bans and limits, before anything else */
-  constructor(config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>, log: Log, protect?: Protect) {
+  /**
+   * @param protect bans and limits, before anything else
+   * @param arrivesByHttps how the caller reached us; without it every call to an https address counts as https
+   */
+  constructor(
+    config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>,
+    log: Log,
+    protect?: Protect,
+    arrivesByHttps?: (req: IncomingMessage) => boolean,
+  ) {
     this.#config = config
     this.#log = log
     this.#protect = protect
+    this.#arrivesByHttps = arrivesByHttps ?? (() => true)
   }
 
   add(route: UpgradeRoute): void {
@@ -106,6 +116,7 @@ export class Upgrades {
     assertHost(raw.headers.host, this.#config.ALLOWED_HOSTS)
     assertVersion(raw.headers['x-api-version'])
     assertNamesHost(raw)
+    if (this.#config.PUBLIC_URL?.startsWith('https:')) assertHttps(this.#arrivesByHttps(raw))
     assertHandshake(raw)
     if (!found) throw new AppError('NOT_FOUND', 'There is no such path.')
     if (!originAllowed(raw, this.#config)) throw new Forbidden('This origin may not open a socket.')
