@@ -3,11 +3,13 @@ import {
   createDecipheriv,
   createHash,
   createHmac,
+  createSecretKey,
   generateKeyPairSync,
   hkdfSync,
   randomBytes,
   timingSafeEqual,
   type JsonWebKey,
+  type KeyObject,
 } from 'node:crypto'
 import { link, mkdir, open, readFile, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -73,10 +75,16 @@ export class Secrets {
 
   /** HMAC-SHA-256 for look-ups of low-entropy values (e-mail, address) that must not be readable. */
   mac(purpose: string, text: string | Uint8Array): Buffer {
-    const from = this.#file.mac[0]
-    if (!from) throw new Error('no mac key')
-    return createHmac('sha256', Buffer.from(from.key, 'base64')).update(`${purpose}\0`).update(text).digest()
+    return createHmac('sha256', this.#macKey).update(`${purpose}\0`).update(text).digest()
   }
+
+  /** As a key object: making it anew from bytes costs more than the MAC itself. */
+  get #macKey(): KeyObject {
+    const [first] = this.#file.mac
+    if (!first) throw new Error('no mac key')
+    return (this.#madeMacKey ??= createSecretKey(Buffer.from(first.key, 'base64')))
+  }
+  #madeMacKey: KeyObject | undefined
 
   /** A MAC that still proves itself when the key was replaced: the key's id stands beside it. */
   tag(purpose: string, text: Uint8Array): { keyId: string; mac: Buffer } {
