@@ -78,7 +78,8 @@ test('an answer about a tunnel of before is right after the server began anew an
   await until('linked there', () => next.links.linked(server))
   assert.equal(await next.links.live(server, 5, kept.version, 1_000), 'live')
   // The node repeats the last counters here where it had not yet heard that they were stored.
-  assert.notEqual(await next.links.gone(server, 6, version, 1_000), 'timeout')
+  const gone = await next.links.gone(server, 6, version, 1_000)
+  assert.ok(gone !== 'timeout' && (gone.final === null || gone.final.slot === 6), JSON.stringify(gone))
   assert.equal(sent(node, 'snapshot').length, 1, 'it resumed without a second snapshot')
 })
 
