@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { audit } from '../platform/audit.ts'
 import { maybeOne, one, violatedConstraint, type Db, type Tx } from '../platform/db/index.ts'
-import { Conflict, Forbidden, invalidField, NotFound } from '../platform/errors.ts'
+import { Conflict, Forbidden, invalidField, NotFound, type AppError } from '../platform/errors.ts'
 import type { Idempotency } from '../platform/http/index.ts'
 import { newId } from '../platform/ids.ts'
 import { enqueue } from '../platform/jobs.ts'
@@ -168,6 +168,18 @@ const refundView = (row: Refund) => ({
   created_at: row.created_at,
 })
 
+/** What the database itself refuses, should two calls have come past our own look. */
+function fromDatabase(error: unknown): AppError | undefined {
+  switch (violatedConstraint(error)) {
+    case 'refunds_once_per_account':
+      return new Forbidden('A refund can be asked for once. Please ask support.')
+    case 'refunds_within_payment':
+      return invalidField('amount', 'is more than is left')
+    default:
+      return undefined
+  }
+}
+
 /**
  * Gives a payment back, whole or in part. Recorded first; when Stripe is away it stays `pending` and is asked again.
  * @throws {NotFound} also for another's payment; {Forbidden} the customer's own right does not reach so far;
@@ -180,9 +192,7 @@ export async function refundPayment(parts: Parts, asker: Asker, wish: RefundWish
     try {
       id = await parts.db.begin((tx) => recordRefund(parts, tx, asker, wish))
     } catch (error) {
-      if (violatedConstraint(error) === 'refunds_once_per_account')
-        throw new Forbidden('A refund can be asked for once. Please ask support.')
-      throw error
+      throw fromDatabase(error) ?? error
     }
   }
   const refundId = id

@@ -101,6 +101,23 @@ create unique index refunds_once_per_account on refunds (customer_id) where by_u
 create index refunds_of_payment on refunds (payment_id);
 create index refunds_pending on refunds (created_at) where status = 'pending';
 
+create function refund_within_payment() returns trigger language plpgsql as $$
+declare
+  whole integer;
+begin
+  select amount_minor into whole from payments where id = new.payment_id for update;
+  if (select coalesce(sum(amount_minor), 0) from refunds where payment_id = new.payment_id and status <> 'failed')
+     + new.amount_minor > whole then
+    raise exception 'more than is left of the payment' using errcode = 'check_violation', constraint = 'refunds_within_payment';
+  end if;
+  return new;
+end $$;
+create trigger refunds_within_payment before insert on refunds for each row
+  when (new.stripe_refund_id is null) execute function refund_within_payment();
+comment on function refund_within_payment() is
+  'What we ask for never exceeds the charge, however many ask at once: the payment is locked before the sum is read. '
+  'Refunds that were made at Stripe are written down as they are.';
+
 create table invoices (
   id uuid primary key,
   customer_id uuid references billing_customers on delete set null,
@@ -227,6 +244,7 @@ drop table billing_notices;
 drop table billing_events;
 drop table invoices;
 drop table refunds;
+drop function refund_within_payment();
 drop table payments;
 drop index subscriptions_ending;
 drop index subscriptions_of_user;
