@@ -105,7 +105,13 @@ test('one idempotency key is one refund, however many calls carry it at once', a
   const payment_id = await paymentOf(h, await aPayer(h))
   const staff = await h.user()
   const ask = () =>
-    h.call('POST', '/payments/refund', staff, { payment_id, amount: 1, reason: 'race' }, { role: 'admin', key: 'refund-of-one-payment' })
+    h.call(
+      'POST',
+      '/payments/refund',
+      staff,
+      { payment_id, amount: 1, reason: 'race' },
+      { role: 'admin', key: 'refund-of-one-payment' },
+    )
   const answers = await Promise.all(Array.from({ length: CALLS }, ask))
   // While the first still runs, others hear so; afterwards all hear its answer.
   assert.ok(

@@ -170,14 +170,11 @@ const refundView = (row: Refund) => ({
 
 /** What the database itself refuses, should two calls have come past our own look. */
 function fromDatabase(error: unknown): AppError | undefined {
-  switch (violatedConstraint(error)) {
-    case 'refunds_once_per_account':
-      return new Forbidden('A refund can be asked for once. Please ask support.')
-    case 'refunds_within_payment':
-      return invalidField('amount', 'is more than is left')
-    default:
-      return undefined
-  }
+  const constraint = violatedConstraint(error)
+  if (constraint === 'refunds_once_per_account')
+    return new Forbidden('A refund can be asked for once. Please ask support.')
+  if (constraint === 'refunds_within_payment') return invalidField('amount', 'is more than is left')
+  return undefined
 }
 
 /**

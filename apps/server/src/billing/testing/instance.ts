@@ -1,4 +1,5 @@
 /** One server process with the billing room alone, for tests that kill it: `node instance.ts <database url>`; Stripe by the environment. */
+import { flushCompileCache } from 'node:module'
 import type { onRequestAsyncHookHandler } from 'fastify'
 import { permissionsOf } from '../../accounts/index.ts'
 import { parseConfig } from '../../platform/config/index.ts'
@@ -43,4 +44,6 @@ billing.routes(app)
 await app.listen({ host: '127.0.0.1', port: Number(process.env.PORT) })
 await billing.start(`http://127.0.0.1:${process.env.PORT}`)
 await startJobs(url, undefined, billing.jobs, [], log)
+// A process that is killed leaves no compiled modules to the next one by itself.
+flushCompileCache()
 process.send?.('ready')
