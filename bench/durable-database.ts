@@ -8,7 +8,7 @@ const silent = { info() {}, warn: console.warn, error: console.error }
 
 /** A migrated PostgreSQL of its own on disk, with fsync and synchronous commit as in production, for as long as `use` runs. */
 export async function withDurableDatabase(
-  use: (db: { sql: Sql; owner: Sql }) => Promise<void>,
+  use: (db: { sql: Sql; owner: Sql; ownerUrl: string }) => Promise<void>,
   connections = 32,
 ): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'prime-bench-'))
@@ -19,7 +19,7 @@ export async function withDurableDatabase(
     const owner = openPool(postgres.ownerUrl, { max: connections })
     const sql = openPool(postgres.appUrl, { max: connections })
     pools.push(owner, sql)
-    await use({ sql, owner })
+    await use({ sql, owner, ownerUrl: postgres.ownerUrl })
   } finally {
     await Promise.all(pools.map((pool) => pool.end({ timeout: 1 })))
     await postgres.stop()

@@ -1,6 +1,7 @@
 /**
  * Sign-ins a second at the chosen argon2id cost with the event loop's delay meanwhile, and `GET /users/me` against a
- * hello of the same framework in the same process, interleaved. The clients run in a worker of their own.
+ * hello and a bare `select 1` of the same framework in the same process, interleaved. The clients run in a worker of
+ * their own; CPU is that of the server's thread.
  * `node bench/sign-in.bench.ts [seconds] [rounds]`
  */
 import { once } from 'node:events'
@@ -11,7 +12,9 @@ import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import fastify from 'fastify'
+import { z } from 'zod'
 import { startServer } from '../apps/server/src/main.ts'
+import { median, withDurableDatabase } from './durable-database.ts'
 
 type Load = { url: string; body: string | null; token: string; clients: number; ms: number }
 type Outcome = { ok: number; refused: number; p50: number; p99: number }
@@ -51,61 +54,91 @@ async function load(wish: Load): Promise<Outcome> {
   return { ok: times.length, refused, p50: at(0.5), p99: at(0.99) }
 }
 
+/** Runs `work`; @returns its outcome, and microseconds of this thread's CPU for each answered request */
+async function costOf(work: () => Promise<Outcome>): Promise<Outcome & { cpu: number }> {
+  const before = process.threadCpuUsage()
+  const outcome = await work()
+  const { user, system } = process.threadCpuUsage(before)
+  return { ...outcome, cpu: (user + system) / Math.max(1, outcome.ok) }
+}
+
+const credentials = JSON.stringify({ email: 'bench@example.com', password: 'a long enough phrase' })
+const post = (url: string) =>
+  fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: credentials })
+
+type Run = (wish: Omit<Load, 'ms'>) => Promise<Outcome>
+
+async function signIns(api: string, run: Run, seconds: number): Promise<void> {
+  for (const clients of [1, 8]) {
+    const delay = monitorEventLoopDelay({ resolution: 1 })
+    delay.enable()
+    const { ok, refused, p50, p99 } = await run({ url: `${api}/auth/login`, body: credentials, token: '', clients })
+    delay.disable()
+    const loop = (delay.percentile(99) / 1e6).toFixed(1)
+    console.log(
+      `sign-in, ${clients} clients: ${(ok / seconds).toFixed(1)}/s  p50 ${p50.toFixed(0)} ms  p99 ${p99.toFixed(0)} ms  refused ${refused}  loop delay p99 ${loop} ms`,
+    )
+  }
+}
+
+async function signedInReads(api: string, bare: string, token: string, run: Run, rounds: number): Promise<void> {
+  const paths = { hello: `${bare}/hello`, select: `${bare}/select`, me: `${api}/users/me` }
+  const costs = { hello: [] as number[], select: [] as number[], me: [] as number[] }
+  const rates = { hello: [] as number[], select: [] as number[], me: [] as number[] }
+  for (let round = 0; round < rounds; round++) {
+    for (const name of ['hello', 'select', 'me'] as const) {
+      const { ok, refused, cpu } = await costOf(() => run({ url: paths[name], body: null, token, clients: 16 }))
+      if (refused > 0) throw new Error(`${name}: ${refused} requests were refused`)
+      costs[name].push(cpu)
+      rates[name].push(ok)
+    }
+  }
+  for (const name of ['hello', 'select'] as const) {
+    const byCpu = median(costs[name].map((cost, i) => cost / (costs.me[i] ?? 0)))
+    const byRate = median(rates.me.map((rate, i) => rate / (rates[name][i] ?? 0)))
+    console.log(
+      `GET /users/me ${median(costs.me).toFixed(0)} us of CPU against ${name} ${median(costs[name]).toFixed(0)} us: ${byCpu.toFixed(2)}; requests a second ${byRate.toFixed(2)}`,
+    )
+  }
+}
+
 async function main(): Promise<void> {
   const seconds = Number(process.argv[2] ?? 3)
   const rounds = Number(process.argv[3] ?? 5)
   const folder = await mkdtemp(join(tmpdir(), 'prime-bench-'))
-  const worker = new Worker(new URL(import.meta.url))
-  const run = async (wish: Omit<Load, 'ms'>): Promise<Outcome> => {
+  const worker = new Worker(new URL(import.meta.url)).setMaxListeners(0)
+  const run: Run = async (wish) => {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port takes none
     worker.postMessage({ ...wish, ms: seconds * 1_000 })
     return ((await once(worker, 'message')) as [Outcome])[0]
   }
-  const server = await startServer({
-    DATA_DIR: join(folder, 'data'),
-    PORT: '8765',
-    RATE_LIMIT_ENABLED: 'false',
-    DDOS_PROTECTION_ENABLED: 'false',
-    LOG_LEVEL: 'error',
-  })
-  const bare = fastify()
-  bare.get('/hello', async () => ({ hello: 'world' }))
-  const hello = await bare.listen({ port: 0, host: '127.0.0.1' })
-  try {
-    const api = `${server.url}/api/v1`
-    const credentials = JSON.stringify({ email: 'bench@example.com', password: 'a long enough phrase' })
-    const post = (path: string) =>
-      fetch(`${api}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: credentials })
-    await post('/auth/register')
-    const { access_token: token } = (await (await post('/auth/login')).json()) as { access_token: string }
-
-    for (const clients of [1, 8]) {
-      const delay = monitorEventLoopDelay({ resolution: 1 })
-      delay.enable()
-      const { ok, refused, p50, p99 } = await run({ url: `${api}/auth/login`, body: credentials, token: '', clients })
-      delay.disable()
-      const loop = (delay.percentile(99) / 1e6).toFixed(1)
-      console.log(
-        `sign-in, ${clients} clients: ${(ok / seconds).toFixed(1)}/s  p50 ${p50.toFixed(0)} ms  p99 ${p99.toFixed(0)} ms  refused ${refused}  loop delay p99 ${loop} ms`,
-      )
+  await withDurableDatabase(async ({ sql, ownerUrl }) => {
+    const server = await startServer({
+      DATA_DIR: join(folder, 'data'),
+      DATABASE_URL: ownerUrl,
+      PORT: '8765',
+      RATE_LIMIT_ENABLED: 'false',
+      DDOS_PROTECTION_ENABLED: 'false',
+      LOG_LEVEL: 'error',
+    })
+    const bare = fastify()
+    const hello = z.toJSONSchema(z.object({ hello: z.string() }), { target: 'draft-7' })
+    bare.get('/hello', { schema: { response: { 200: hello } } }, async () => ({ hello: 'world' }))
+    bare.get('/select', { schema: { response: { 200: hello } } }, async () => (await sql`select 1::text as hello`)[0])
+    const url = await bare.listen({ port: 0, host: '127.0.0.1' })
+    try {
+      const api = `${server.url}/api/v1`
+      await post(`${api}/auth/register`)
+      const { access_token: token } = (await (await post(`${api}/auth/login`)).json()) as { access_token: string }
+      await signIns(api, run, seconds)
+      await signedInReads(api, url, token, run, rounds)
+    } finally {
+      await bare.close()
+      await server.stop()
     }
-    const ratios: number[] = []
-    for (let round = 0; round < rounds; round++) {
-      const a = await run({ url: `${hello}/hello`, body: null, token, clients: 16 })
-      const b = await run({ url: `${api}/users/me`, body: null, token, clients: 16 })
-      ratios.push(b.ok / a.ok)
-      console.log(
-        `hello ${(a.ok / seconds).toFixed(0)}/s  /users/me ${(b.ok / seconds).toFixed(0)}/s  ratio ${(b.ok / a.ok).toFixed(2)}`,
-      )
-    }
-    ratios.sort((x, y) => x - y)
-    console.log(`median ratio ${(ratios[Math.floor(rounds / 2)] ?? 0).toFixed(2)}`)
-  } finally {
-    await worker.terminate()
-    await bare.close()
-    await server.stop()
-    await rm(folder, { recursive: true, force: true })
-  }
+  }, 10)
+  await worker.terminate()
+  await rm(folder, { recursive: true, force: true })
 }
 
 function answer(outcome: Outcome): void {

@@ -4,7 +4,7 @@ import { Forbidden } from '../platform/errors.ts'
 import type { App } from '../platform/http/index.ts'
 import { judgeRequest, type CredentialDeps } from './credentials.ts'
 import type { Principal } from './principal.ts'
-import { liveSession } from './session/store.ts'
+import { liveSessions } from './session/store.ts'
 
 type During = Pick<FastifyContextConfig, 'duringPasswordChange' | 'duringFactorSetup'>
 
@@ -19,7 +19,7 @@ export function assertMay(principal: Principal, needs: string, during: During = 
 
 async function signIn(deps: CredentialDeps, req: FastifyRequest, reply: FastifyReply): Promise<Principal> {
   try {
-    const judged = await judgeRequest(deps, req, req.routeOptions.config.readSession ?? liveSession)
+    const judged = await judgeRequest(deps, req, req.routeOptions.config.readSession ?? liveSessions)
     req.principal = judged.principal
     if (judged.row) req.sessionRow = judged.row
     return judged.principal

@@ -35,7 +35,7 @@ import { recoveryRoutes } from './routes/recovery.ts'
 import { sessionRoutes } from './routes/sessions.ts'
 import { signInRoutes } from './routes/sign-in.ts'
 import { createRevocations } from './session/revocations.ts'
-import { revokeSessions, sweepSessions } from './session/store.ts'
+import { revokeSessions, sessionReader, sweepSessions } from './session/store.ts'
 import { createAccessTokens } from './token/access.ts'
 import { tokenKeys } from './token/keys.ts'
 import type { Revocation } from './types.ts'
@@ -106,6 +106,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
   const keys = tokenKeys(config, secrets)
   const parts: Parts = {
     ...deps,
+    sessions: sessionReader(db),
     clock,
     attempts,
     failuresAllowed: deps.failuresAllowed ?? FAILURES_ALLOWED,

@@ -7,10 +7,10 @@ import { principalOfApiToken, principalOfSession } from './principal-from.ts'
 import type { Principal } from './principal.ts'
 import { looksLike, readSelfProving, type SelfProven, type SelfProvingKind } from './self-proving.ts'
 import { lifetimesOf } from './session/lifetimes.ts'
-import { liveSession, touchSession, type SessionRead, type SessionRow } from './session/store.ts'
+import { liveSessions, touchSession, type SessionQuery, type SessionRow } from './session/store.ts'
 import type { Claims } from './token/access.ts'
 
-export type CredentialDeps = Pick<Parts, 'db' | 'tokens' | 'config' | 'secrets' | 'cookies'>
+export type CredentialDeps = Pick<Parts, 'db' | 'sessions' | 'tokens' | 'config' | 'secrets' | 'cookies'>
 
 /** The caller, and the row it was read from where that was a session's. */
 export type Judged = { principal: Principal; row?: SessionRow }
@@ -38,9 +38,9 @@ function provenBy(deps: CredentialDeps, kind: SelfProvingKind, text: string): Se
 
 const isHash = (stored: Buffer | null, given: Buffer): boolean => stored !== null && timingSafeEqual(stored, given)
 
-async function judgeAccessToken(deps: CredentialDeps, token: string, read: SessionRead): Promise<Judged> {
+async function judgeAccessToken(deps: CredentialDeps, token: string, query: SessionQuery): Promise<Judged> {
   const claims = await deps.tokens.verify(token)
-  const row = await read(deps.db, claims.sid, claims.sub)
+  const row = await deps.sessions(query, claims.sid, claims.sub)
   if (!row || row.kind === 'cookie') throw ended()
   const { sub: userId, sid: sessionId, scope } = claims
   const by = { userId, sessionId, scope, expiresAt: new Date(claims.exp * 1000) }
@@ -59,10 +59,10 @@ async function judgeCookie(
   deps: CredentialDeps,
   req: FastifyRequest,
   text: string,
-  read: SessionRead,
+  query: SessionQuery,
 ): Promise<Judged> {
   const { id, userId, hash } = provenBy(deps, 'cookie', text)
-  const row = await read(deps.db, id, userId)
+  const row = await deps.sessions(query, id, userId)
   if (!row || row.kind !== 'cookie' || !isHash(row.secret_hash, hash)) throw ended()
   deps.cookies.assertOwnWrite(req.raw, id, hash)
   if (Date.now() - row.last_used_at.getTime() > TOUCH_EVERY_MS)
@@ -70,28 +70,28 @@ async function judgeCookie(
   return { principal: principalOfSession(deps, { userId, sessionId: id, expiresAt: row.expires_at }, row), row }
 }
 
-const judgeBearer = (deps: CredentialDeps, token: string, read: SessionRead): Promise<Judged> =>
-  looksLike('api-token', token) ? judgeApiToken(deps, token) : judgeAccessToken(deps, token, read)
+const judgeBearer = (deps: CredentialDeps, token: string, query: SessionQuery): Promise<Judged> =>
+  looksLike('api-token', token) ? judgeApiToken(deps, token) : judgeAccessToken(deps, token, query)
 
 /** A bare token, for sockets. @throws {TokenExpired} {Unauthenticated} */
 export const authenticateToken = async (deps: CredentialDeps, token: string): Promise<Principal> =>
-  (await judgeBearer(deps, token, liveSession)).principal
+  (await judgeBearer(deps, token, liveSessions)).principal
 
 /**
  * The caller of a request: `Authorization` when there is one, else the cookie of a browser's session.
  * @throws {TokenExpired} {Unauthenticated} {Forbidden} a cookie's write that is not one of our pages'
  */
-export function judgeRequest(deps: CredentialDeps, req: FastifyRequest, read: SessionRead): Promise<Judged> {
+export function judgeRequest(deps: CredentialDeps, req: FastifyRequest, query: SessionQuery): Promise<Judged> {
   const token = bearerOf(req.headers.authorization)
-  if (token !== undefined) return judgeBearer(deps, token, read)
+  if (token !== undefined) return judgeBearer(deps, token, query)
   const cookie = deps.cookies.read(req.raw)
-  if (cookie !== undefined) return judgeCookie(deps, req, cookie, read)
+  if (cookie !== undefined) return judgeCookie(deps, req, cookie, query)
   throw new Unauthenticated()
 }
 
 /** The session the claims name as it is now, or the API token of that id; undefined once it ended or its user is off. */
 export async function principalFor(deps: CredentialDeps, claims: Claims): Promise<Principal | undefined> {
-  const row = await liveSession(deps.db, claims.sid, claims.sub)
+  const row = await deps.sessions(liveSessions, claims.sid, claims.sub)
   const { sub: userId, sid: sessionId, scope } = claims
   const by = { userId, sessionId, scope, expiresAt: new Date(claims.exp * 1000) }
   if (row) return principalOfSession(deps, by, row)

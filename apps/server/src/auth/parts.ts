@@ -11,6 +11,7 @@ import type { SessionCookies } from './cookie/cookie.ts'
 import type { Passwords } from './password/hash.ts'
 import type { PasswordRules } from './password/rules.ts'
 import type { Revocations } from './session/revocations.ts'
+import type { SessionReader } from './session/store.ts'
 import type { AccessTokens } from './token/access.ts'
 
 export type AuthConfig = Pick<
@@ -34,6 +35,7 @@ export type SubscriptionBrief = { status: 'active' | 'past_due' | 'canceled'; ex
 /** What every use case of this room is handed. */
 export type Parts = {
   db: Sql
+  sessions: SessionReader
   kv: Kv
   config: AuthConfig
   secrets: Secrets

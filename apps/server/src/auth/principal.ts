@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Permission, Role } from '../accounts/index.ts'
-import type { SessionRead, SessionRow } from './session/store.ts'
+import type { SessionQuery, SessionRow } from './session/store.ts'
 import { Unauthenticated } from '../platform/errors.ts'
 
 /** What the caller's plan allows at this moment: a row of the view `entitlements`, read with the session. */
@@ -41,7 +41,7 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     /** Reads the session by `live_sessions` together with what the route shows. */
-    readSession?: SessionRead
+    readSession?: SessionQuery
     /** Also for a session that must change its password first. */
     duringPasswordChange?: boolean
     /** Also for staff that must set up a second factor first. */

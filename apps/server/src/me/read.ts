@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { AccountView } from '../accounts/index.ts'
-import { principalOf, type SessionRead, type SessionRow } from '../auth/index.ts'
+import { principalOf, type SessionQuery, type SessionRow } from '../auth/index.ts'
 import type { DeviceView } from '../devices/index.ts'
 import type { Subscription } from '../entitlements/index.ts'
 import { maybeOne, type Db } from '../platform/db/index.ts'
@@ -43,13 +43,13 @@ export async function readMe(db: Db, userId: string): Promise<Me> {
 }
 
 /** The session's check and the whole answer of GET /users/me in the same round trip. */
-export const readSessionAndMe: SessionRead = (db, id, userId) =>
-  maybeOne(db<SessionWithOverview[]>`
-    select l.kind, l.must_change_password, l.expires_at, l.plan_id, l.tier, l.max_devices, l.max_connections,
-           l.plan_expires_at, l.opened_at, l.last_used_at, l.staff_has_factor, l.secret_hash, o.*
-      from live_sessions l join account_overviews o on o.id = l.user_id
-     where l.id = ${id} and l.user_id = ${userId}`)
+export const readSessionsAndMe: SessionQuery = (db, ids, userIds) => db<(SessionWithOverview & { nth: number })[]>`
+  select k.nth::int, l.kind, l.must_change_password, l.expires_at, l.plan_id, l.tier, l.max_devices, l.max_connections,
+         l.plan_expires_at, l.opened_at, l.last_used_at, l.staff_has_factor, l.secret_hash, o.*
+    from unnest(${ids}::uuid[], ${userIds}::uuid[]) with ordinality k (id, user_id, nth)
+    join live_sessions l on l.id = k.id and l.user_id = k.user_id
+    join account_overviews o on o.id = l.user_id`
 
-/** What `readSessionAndMe` brought for this request; read now for callers without a session. */
+/** What `readSessionsAndMe` brought for this request; read now for callers without a session. */
 export const meOf = async (req: FastifyRequest, db: Db): Promise<Me> =>
   req.sessionRow ? shown(req.sessionRow as SessionWithOverview) : readMe(db, principalOf(req).userId)

@@ -5,7 +5,7 @@ import { Device } from '../devices/index.ts'
 import { ErrorBody, Id, Time, type App } from '../platform/http/index.ts'
 import { changeMe } from './change.ts'
 import { privacyRoutes, type EraseDeps } from './privacy/index.ts'
-import { meOf, readMe, readSessionAndMe } from './read.ts'
+import { meOf, readMe, readSessionsAndMe } from './read.ts'
 
 const MeView = AccountView.extend({
   subscription: z.object({
@@ -29,7 +29,7 @@ export function meRoutes(app: App, deps: MeDeps): void {
   app.get(
     '/api/v1/users/me',
     {
-      config: { needs: 'me:read', readSession: readSessionAndMe },
+      config: { needs: 'me:read', readSession: readSessionsAndMe },
       schema: { tags: ['users'], summary: 'My account, subscription and devices', response: { 200: MeView } },
     },
     async (req) => meOf(req, deps.db),

@@ -18,7 +18,7 @@ export type ApiTokenRow = {
   staff_has_factor: boolean | null
 }
 
-/** The check of a call by token, as `liveSession` is that of a session. */
+/** The check of a call by token, as `liveSessions` is that of sessions. */
 export const liveApiToken = (db: Db, id: string, userId: string): Promise<ApiTokenRow | undefined> =>
   maybeOne(db<ApiTokenRow[]>`
     select user_id, secret_hash, scopes, expires_at, last_used_at, role, is_verified, plan_id, tier, max_devices,

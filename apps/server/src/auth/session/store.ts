@@ -1,4 +1,4 @@
-import { maybeOne, type Db, type Sql, type Tx } from '../../platform/db/index.ts'
+import { batched, maybeOne, type Db, type Sql, type Tx } from '../../platform/db/index.ts'
 import type { Page } from '../../platform/http/index.ts'
 import type { Role } from '../../accounts/index.ts'
 
@@ -24,18 +24,48 @@ export type SessionRow = {
   secret_hash: Buffer | null
 }
 
-/** Reads a live session, with whatever else its route shows: one round trip instead of two. */
-export type SessionRead = (db: Db, id: string, userId: string) => Promise<SessionRow | undefined>
+/**
+ * Reads live sessions, with whatever else their route shows: one round trip instead of two.
+ * @returns rows in any order, `nth` telling (from 1) which of the asked ones a row answers
+ */
+export type SessionQuery = (
+  db: Db,
+  ids: readonly string[],
+  userIds: readonly string[],
+) => Promise<readonly (SessionRow & { nth: number })[]>
+
+/** The check of every signed-in request: session alive, user active, and what its plan allows, by primary keys alone. */
+export const liveSessions: SessionQuery = (db, ids, userIds) => db`
+  select k.nth::int, l.kind, l.role, l.is_verified, l.must_change_password, l.expires_at, l.plan_id, l.tier,
+         l.max_devices, l.max_connections, l.plan_expires_at, l.opened_at, l.last_used_at, l.staff_has_factor,
+         l.secret_hash
+    from unnest(${ids}::uuid[], ${userIds}::uuid[]) with ordinality k (id, user_id, nth)
+    join live_sessions l on l.id = k.id and l.user_id = k.user_id`
+
+/** @returns undefined once the session ended or its user is off */
+export type SessionReader = (query: SessionQuery, id: string, userId: string) => Promise<SessionRow | undefined>
 
 /**
- * The check of every signed-in request: session alive, user active, and what its plan allows, by primary keys alone.
- * Nothing is remembered between requests, so a revocation holds at once on every instance.
+ * Reads sessions; requests that come at once share a statement. Nothing is remembered between requests, so a revocation
+ * holds at once on every instance.
  */
-export const liveSession: SessionRead = (db, id, userId) =>
-  maybeOne(db<SessionRow[]>`
-    select kind, role, is_verified, must_change_password, expires_at, plan_id, tier, max_devices, max_connections,
-           plan_expires_at, opened_at, last_used_at, staff_has_factor, secret_hash
-      from live_sessions where id = ${id} and user_id = ${userId}`)
+export function sessionReader(db: Db): SessionReader {
+  type Key = { id: string; userId: string }
+  const readers = new Map<SessionQuery, (key: Key) => Promise<SessionRow | undefined>>()
+  const readerOf = (query: SessionQuery) => {
+    const known = readers.get(query)
+    if (known) return known
+    const reader = batched<Key, SessionRow>(async (keys) => {
+      const rows: (SessionRow | undefined)[] = Array.from({ length: keys.length })
+      const [ids, userIds] = [keys.map(({ id }) => id), keys.map(({ userId }) => userId)]
+      for (const row of await query(db, ids, userIds)) rows[row.nth - 1] = row
+      return rows
+    })
+    readers.set(query, reader)
+    return reader
+  }
+  return (query, id, userId) => readerOf(query)({ id, userId })
+}
 
 export type NewSession = {
   id: string

@@ -1,2 +1,3 @@
 export * from './pool.ts'
 export { migrateUp, migrateDown, migrationStatus } from './migrate.ts'
+export { batched } from './batch.ts'
