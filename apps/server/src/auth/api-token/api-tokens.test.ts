@@ -104,6 +104,8 @@ test('a life is at most a year, of staff 30 days, and ends to the second', async
     { name: 'a\nb' },
   ])
     assert.equal((await make(admin, wish)).statusCode, 400, JSON.stringify(wish))
+  const tooLong = await make(admin, { expires_at: inDays(31), scopes: ['staff'] })
+  assert.match(tooLong.body, /"must be at most 30 days away when the scopes include `staff`"/)
   const { id, token } = (await make(admin, { expires_at: inDays(365) })).json<Made>()
   await house.database.sql`update api_tokens set expires_at = clock_timestamp() where id = ${id}`
   assert.equal((await get(token)).statusCode, 401)

@@ -24,9 +24,9 @@ function assertGood(parts: Parts, caller: Principal, wish: ApiTokenWish): void {
   const life = wish.expires_at.getTime() - parts.clock.now()
   if (life <= 0) throw invalidField('expires_at', 'must lie in the future')
   const [longest, words] = wish.scopes.includes('staff')
-    ? [LONGEST_STAFF_MS, '30 days with the scope `staff`']
-    : [LONGEST_MS, 'one year']
-  if (life > longest + TOLERANCE_MS) throw invalidField('expires_at', `must be at most ${words} away`)
+    ? [LONGEST_STAFF_MS, 'must be at most 30 days away when the scopes include `staff`']
+    : [LONGEST_MS, 'must be at most one year away']
+  if (life > longest + TOLERANCE_MS) throw invalidField('expires_at', words)
 }
 
 /**
