@@ -7,7 +7,7 @@ import { syncCustomer } from './sync.ts'
 const Payload = z.object({
   customer: z.uuid(),
   subscription: z.string(),
-  why: z.enum(['duplicate', 'orphan', 'refunded', 'disputed']),
+  why: z.enum(['duplicate', 'orphan', 'refunded', 'disputed', 'unpaid']),
   refund: z.array(z.string()),
 })
 

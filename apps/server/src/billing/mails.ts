@@ -8,7 +8,7 @@ import type { Parts } from './parts.ts'
 export const MAIL_JOB = 'billing.mail'
 
 const Payload = z.object({
-  kind: z.enum(['receipt', 'refunded', 'duplicate', 'payment_failed', 'payment_reminder', 'ended']),
+  kind: z.enum(['receipt', 'refunded', 'duplicate', 'payment_failed', 'payment_reminder', 'not_paid', 'ended']),
   user_id: z.uuid(),
   /** An amount as people read it, a day, a plan's name. */
   amount: z.string().optional(),
@@ -57,6 +57,14 @@ function contentOf({ kind, amount = '', day = '', plan = '' }: Notice, publicUrl
         paragraphs: [
           `Your plan could not be renewed: the payment was not accepted. It goes on until ${day}.`,
           'Please pay or choose another card; then it simply continues.',
+        ],
+        link,
+      }
+    case 'not_paid':
+      return {
+        subject: 'Your payment did not arrive',
+        paragraphs: [
+          'Your bank did not pay what you ordered, so no plan was started and nothing is owed. You can order again at any time.',
         ],
         link,
       }

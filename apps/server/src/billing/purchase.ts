@@ -28,8 +28,12 @@ function openPayment(subscription: Stripe.Subscription): Pick<Bought, 'client_se
   }
 }
 
-/** Trials look like any other active subscription from outside. */
-const statusText = (status: Stripe.Subscription.Status): string => (status === 'trialing' ? 'active' : status)
+/** Trials look like any other active subscription from outside; one whose bank debit is under way gives nothing yet. */
+function statusText({ status, latest_invoice: invoice }: Stripe.Subscription): string {
+  if (status === 'active' && invoice !== null && typeof invoice !== 'string' && invoice.status === 'open')
+    return 'processing'
+  return status === 'trialing' ? 'active' : status
+}
 
 async function promotionId(parts: Parts, code: string): Promise<string> {
   const { data } = await asking(() => parts.stripe().sdk.promotionCodes.list({ code, active: true, limit: 1 }))
@@ -162,7 +166,7 @@ export async function subscribe(
     tax: parts.config.STRIPE_TAX,
   }
   const made = await asking(() => buy(parts, 'subscribe', buyer, plan, wish))
-  return { plan: plan.id, status: statusText(made.status), ...openPayment(made) }
+  return { plan: plan.id, status: statusText(made), ...openPayment(made) }
 }
 
 /** The intent of the first invoice, for an in-app card sheet. Without a trial: there is something to pay. */

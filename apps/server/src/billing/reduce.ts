@@ -28,7 +28,11 @@ export type SubscriptionRow = {
   trialEnd: Date | null
 }
 /** What must be asked of Stripe so that the customer ends with one paid subscription, or none. */
-export type Act = { subscription: string; why: 'duplicate' | 'orphan' | 'refunded' | 'disputed'; refund: string[] }
+export type Act = {
+  subscription: string
+  why: 'duplicate' | 'orphan' | 'refunded' | 'disputed' | 'unpaid'
+  refund: string[]
+}
 export type PaymentRow = { charge: ChargeFact; invoice: InvoiceFact | undefined; planId: string | null }
 export type Reduced = {
   subscriptions: SubscriptionRow[]
@@ -57,6 +61,13 @@ const isPaid = ({ invoices }: Story): boolean => invoices.some(({ status }) => s
 
 const RUNNING: ReadonlySet<string> = new Set(['active', 'trialing', 'past_due', 'unpaid', 'paused'])
 const isRunning = (story: Story): boolean => RUNNING.has(story.fact.status) && isPaid(story)
+
+/**
+ * The first payment was a bank debit and failed: nothing was ever bought. Left alone, Stripe would go on charging for a
+ * plan that the customer does not have.
+ */
+const neverPaid = (story: Story): boolean =>
+  (story.fact.status === 'past_due' || story.fact.status === 'unpaid') && !isPaid(story)
 
 /** A bank took money back, the customer asked for all of it back, or the latest payment was given back whole. */
 function endOf({ invoices, charges }: Story): 'disputed' | 'refunded' | undefined {
@@ -104,6 +115,7 @@ export function reduce(facts: Facts, { plans, hasUser, granted }: Context): Redu
   for (const story of known) {
     const { fact } = story
     const plan = plans.get(fact.priceId)
+    if (neverPaid(story)) acts.push({ subscription: fact.id, why: 'unpaid', refund: [] })
     if (!plan || !isPaid(story)) continue
     const end = endOf(story)
     const surplus = isRunning(story) && end === undefined && story !== keeper

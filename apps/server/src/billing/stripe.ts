@@ -64,6 +64,11 @@ export function fromStripe(error: unknown): AppError | undefined {
     )
   if (error instanceof StripeIdempotencyError) return new Conflict('The same call is still running. Try again.')
   if (error instanceof StripeInvalidRequestError && error.statusCode === 404) return new NotFound()
+  if (error instanceof StripeInvalidRequestError && error.code === 'customer_tax_location_invalid')
+    return new InvalidInput(
+      [{ field: 'payment_method_id', message: 'carries no address, which tax is computed from' }],
+      'An address is needed to compute tax. Please use the payment page.',
+    )
   if (error instanceof StripeInvalidRequestError && error.statusCode === 400) {
     const field = FIELD_OF.find(([pattern]) => pattern.test(error.param ?? ''))?.[1]
     if (field !== undefined) return new InvalidInput([{ field, message: 'was not accepted by the payment provider' }])

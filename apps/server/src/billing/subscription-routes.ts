@@ -57,7 +57,7 @@ export function subscriptionRoutes(app: App, parts: Parts): void {
         tags: ['subscriptions'],
         summary: 'Subscribe with a card that is given or on file',
         description:
-          'Nulls mean that nothing is left to confirm. `incomplete`: confirm the intent with its client secret.',
+          'Nulls mean that nothing is left to confirm. `incomplete`: confirm the intent with its client secret. `processing`: a bank debit is under way, the plan begins when its money comes.',
         body: z.strictObject({
           plan_id: PlanId,
           payment_method_id: stripeId('pm').optional(),

@@ -73,7 +73,10 @@ async function queueActs(parts: Parts, tx: Tx, customer: Customer, userId: strin
   for (const act of reduced.acts) {
     const payload: ActPayload = { ...act, customer: customer.id }
     await enqueue(tx, ACT_JOB, payload, `${ACT_JOB}:${act.subscription}`)
-    if (act.why !== 'duplicate' || userId === null) continue
+    if (userId === null) continue
+    if (act.why === 'unpaid')
+      await notify(parts, tx, `unpaid:${act.subscription}`, { kind: 'not_paid', user_id: userId })
+    if (act.why !== 'duplicate') continue
     const back = reduced.payments.filter(({ charge }) => act.refund.includes(charge.id))
     const [first] = back
     const sum = back.reduce((total, { charge }) => total + charge.amount - charge.refunded, 0)

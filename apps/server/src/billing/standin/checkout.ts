@@ -3,10 +3,11 @@ import { endpoint, listEndpoint } from './endpoint.ts'
 import { badParam } from './failure.ts'
 import { f } from './form.ts'
 import { intentOf } from './invoices.ts'
-import { newCard } from './methods.ts'
+import { newMethod } from './methods.ts'
 import { confirmIntent } from './money.ts'
 import { DAY } from './period.ts'
 import { activePrice, subscribe } from './subscribing.ts'
+import { assertCheckoutTaxable, taxSetting } from './tax.ts'
 import type { CardBehaviour, CheckoutSession } from './types.ts'
 import type { World } from './world.ts'
 
@@ -33,14 +34,18 @@ export const checkoutEndpoints = [
       metadata: f.metadata.optional(),
     },
     ({ store, base }, params) => {
-      store.get('customer', params.customer, 'customer')
+      const customer = store.get('customer', params.customer, 'customer')
       const price = activePrice(store, params.line_items[0]?.price ?? '', 'line_items[0][price]')
+      const automaticTax = params.automatic_tax?.enabled ?? false
+      const keepsAddress = params.customer_update?.address === 'auto'
+      if (automaticTax) assertCheckoutTaxable(customer, keepsAddress)
       const id = store.newId('checkout.session')
       store.state.wishes[id] = {
         price: price.id,
         trialDays: params.subscription_data?.trial_period_days ?? null,
         metadata: params.subscription_data?.metadata ?? {},
-        automaticTax: params.automatic_tax?.enabled ?? false,
+        automaticTax,
+        keepsAddress,
         promotionCodes: params.allow_promotion_codes ?? false,
       }
       return store.add<CheckoutSession>({
@@ -60,6 +65,11 @@ export const checkoutEndpoints = [
         currency: price.currency,
         subscription: null,
         invoice: null,
+        automatic_tax: {
+          ...taxSetting(automaticTax),
+          provider: automaticTax ? 'stripe' : null,
+          status: automaticTax ? (customer.address === null ? 'requires_location_inputs' : 'complete') : null,
+        },
         metadata: params.metadata ?? {},
       })
     },
@@ -89,7 +99,7 @@ export type Card = { behaviour: CardBehaviour; last4: string }
 
 /**
  * What 'Pay' on the hosted page does.
- * @returns whether it was paid; a refused card leaves the session open
+ * @returns whether it was completed; a refused card leaves the session open, a bank debit completes it unpaid
  */
 export function completeCheckout(world: World, session: CheckoutSession, card: Card, code?: string): boolean {
   const { store, emit } = world
@@ -101,8 +111,10 @@ export function completeCheckout(world: World, session: CheckoutSession, card: C
       : store.all('promotion_code', (it) => it.active && it.code.toLowerCase() === code.toLowerCase())[0]
   if (code !== undefined && !promotion) throw badParam('code', 'This code is not valid.')
   if (card.behaviour === 'declines') return false
-  const method = newCard(store, card.behaviour, card.last4)
+  const method = newMethod(store, card.behaviour, card.last4)
   method.customer = session.customer
+  const customer = store.get('customer', session.customer)
+  if (wish.keepsAddress) customer.address = { country: 'DE', postal_code: '10115' }
   const subscription = subscribe(world, {
     customer: session.customer,
     price: wish.price,
@@ -118,7 +130,8 @@ export function completeCheckout(world: World, session: CheckoutSession, card: C
   const intent = intentOf(store, invoice)
   if (intent) confirmIntent(world, intent, method.id, true)
   session.status = 'complete'
-  session.payment_status = invoice.total === 0 ? 'no_payment_required' : 'paid'
+  if (session.automatic_tax.enabled) session.automatic_tax.status = 'complete'
+  session.payment_status = invoice.total === 0 ? 'no_payment_required' : invoice.status === 'paid' ? 'paid' : 'unpaid'
   session.subscription = subscription.id
   session.invoice = invoice.id
   session.url = null

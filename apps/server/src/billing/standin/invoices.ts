@@ -1,4 +1,5 @@
 import type { Store } from './store.ts'
+import { taxed } from './tax.ts'
 import type { Charge, Invoice, InvoiceLine, InvoicePayment, PaymentIntent, Price, Subscription } from './types.ts'
 import { secretOf, type World } from './world.ts'
 
@@ -36,7 +37,7 @@ export function draftInvoice(
   lines: Line[],
 ): Invoice {
   const id = store.newId('invoice')
-  const total = Math.max(
+  const amount = Math.max(
     0,
     discounted(
       store,
@@ -44,6 +45,7 @@ export function draftInvoice(
       lines.reduce((sum, { amount }) => sum + amount, 0),
     ),
   )
+  const sums = taxed(amount, subscription.automatic_tax.enabled)
   const invoice = store.add<Invoice>({
     id,
     object: 'invoice',
@@ -54,10 +56,10 @@ export function draftInvoice(
     status: 'draft',
     billing_reason: reason,
     currency: subscription.currency,
-    total,
-    amount_due: total,
+    ...sums,
+    amount_due: sums.total,
     amount_paid: 0,
-    amount_remaining: total,
+    amount_remaining: sums.total,
     attempt_count: 0,
     auto_advance: true,
     next_payment_attempt: null,
@@ -145,30 +147,41 @@ export function invoiceOf(store: Store, intent: PaymentIntent): Invoice | undefi
   return payment && store.get('invoice', payment.invoice)
 }
 
-/** A charge of the intent's amount, good or failed. */
-export function chargeFor({ store, emit }: World, intent: PaymentIntent, method: string, good: boolean): Charge {
+const CHARGE_EVENT = { succeeded: 'charge.succeeded', pending: 'charge.pending', failed: 'charge.failed' } as const
+
+/** How a charge went, on itself. */
+export function concludeCharge({ emit }: World, charge: Charge, status: Charge['status']): void {
+  const good = status === 'succeeded'
+  Object.assign(charge, { status, paid: good, captured: good, amount_captured: good ? charge.amount : 0 })
+  charge.failure_code = status === 'failed' ? 'card_declined' : null
+  emit(CHARGE_EVENT[status], charge)
+}
+
+/** A charge of the intent's amount. */
+export function chargeFor(world: World, intent: PaymentIntent, method: string, status: Charge['status']): Charge {
+  const { store } = world
   const charge = store.add<Charge>({
     id: store.newId('charge'),
     object: 'charge',
     created: store.now,
     livemode: false,
     amount: intent.amount,
-    amount_captured: good ? intent.amount : 0,
+    amount_captured: 0,
     amount_refunded: 0,
     currency: intent.currency,
     customer: intent.customer,
     payment_intent: intent.id,
     payment_method: method,
-    paid: good,
-    captured: good,
+    paid: false,
+    captured: false,
     refunded: false,
     disputed: false,
-    status: good ? 'succeeded' : 'failed',
-    failure_code: good ? null : 'card_declined',
+    status,
+    failure_code: null,
     metadata: {},
   })
   intent.latest_charge = charge.id
-  emit(good ? 'charge.succeeded' : 'charge.failed', charge)
+  concludeCharge(world, charge, status)
   return charge
 }
 

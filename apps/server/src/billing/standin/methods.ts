@@ -11,18 +11,21 @@ export const TEST_CARDS: Record<string, { behaviour: CardBehaviour; last4: strin
   pm_card_authenticationRequired: { behaviour: 'asks', last4: '3184' },
 }
 
-/** A new card as Stripe.js would have made it from what a customer typed. */
-export function newCard(store: Store, behaviour: CardBehaviour, last4: string): PaymentMethod {
+/** A new card, or bank account, as Stripe.js would have made it from what a customer typed. */
+export function newMethod(store: Store, behaviour: CardBehaviour, last4: string): PaymentMethod {
   const id = store.newId('payment_method')
   store.state.behaviours[id] = behaviour
-  return store.add({
+  const isDebit = behaviour === 'pays-later' || behaviour === 'fails-later'
+  const exp_year = new Date(store.now * 1000).getUTCFullYear() + 3
+  return store.add<PaymentMethod>({
     id,
     object: 'payment_method',
     created: store.now,
     livemode: false,
-    type: 'card',
     customer: null,
-    card: { brand: 'visa', last4, exp_month: 12, exp_year: new Date(store.now * 1000).getUTCFullYear() + 3 },
+    ...(isDebit
+      ? { type: 'sepa_debit', sepa_debit: { last4, country: 'DE' } }
+      : { type: 'card', card: { brand: 'visa', last4, exp_month: 12, exp_year, country: 'US' } }),
   })
 }
 
@@ -32,7 +35,7 @@ export function methodOf(store: Store, id: string, param = 'payment_method'): Pa
   if (held) return held
   const card = Object.hasOwn(TEST_CARDS, id) ? TEST_CARDS[id] : undefined
   if (!card) throw missing('PaymentMethod', id, 400, param)
-  return newCard(store, card.behaviour, card.last4)
+  return newMethod(store, card.behaviour, card.last4)
 }
 
 /** Ties a card to a customer. @throws when it belongs to another, or its bank refuses it */

@@ -24,7 +24,7 @@ export function confirmIntent(
   given: string | undefined,
   present: boolean,
 ): PaymentIntent {
-  if (intent.status === 'succeeded' || intent.status === 'canceled')
+  if (intent.status === 'succeeded' || intent.status === 'canceled' || intent.status === 'processing')
     throw badParam(
       'intent',
       `You cannot confirm this PaymentIntent because it has a status of ${intent.status}.`,
@@ -40,7 +40,8 @@ export function confirmIntent(
   const method = methodOf(world.store, wanted)
   if (method.customer !== null && method.customer !== intent.customer)
     throw badParam('payment_method', 'The PaymentMethod does not belong to the Customer of this PaymentIntent.')
-  if (charge(world, intent, method.id, present) === 'paid') keepMethod(world, intent, method.id)
+  const outcome = charge(world, intent, method.id, present)
+  if (outcome === 'paid' || outcome === 'waits') keepMethod(world, intent, method.id)
   return intent
 }
 

@@ -1,7 +1,7 @@
 import { completeCheckout, type Card } from './checkout.ts'
 import { StripeFailure } from './failure.ts'
 import { intentOf } from './invoices.ts'
-import { newCard } from './methods.ts'
+import { newMethod } from './methods.ts'
 import { confirmIntent } from './money.ts'
 import { itemOf } from './subscribing.ts'
 import { advance } from './time.ts'
@@ -31,6 +31,8 @@ const page = (title: string, body: string, status = 200): PageAnswer => ({
 const CARDS: Record<string, Card & { label: string }> = {
   '4242': { behaviour: 'pays', last4: '4242', label: '4242 4242 4242 4242: pays' },
   '3184': { behaviour: 'asks', last4: '3184', label: '4000 0027 6000 3184: the bank asks at each payment' },
+  '3000': { behaviour: 'pays-later', last4: '3000', label: 'Bank debit: the money comes after 3 days' },
+  '3002': { behaviour: 'fails-later', last4: '3002', label: 'Bank debit: fails after 3 days' },
   '0341': { behaviour: 'declines', last4: '0341', label: '4000 0000 0000 0341: is declined' },
 }
 
@@ -107,7 +109,7 @@ function actInPortal(world: World, sessionId: string, form: URLSearchParams): Pa
   const customer = store.get('customer', session.customer)
   const card = CARDS[form.get('card') ?? '']
   if (card) {
-    const method = newCard(store, card.behaviour, card.last4)
+    const method = newMethod(store, card.behaviour, card.last4)
     method.customer = customer.id
     customer.invoice_settings.default_payment_method = method.id
     for (const it of store.all('subscription', ({ customer: id }) => id === customer.id))
@@ -115,7 +117,8 @@ function actInPortal(world: World, sessionId: string, form: URLSearchParams): Pa
     emit('customer.updated', customer)
     const invoice = store.find('invoice', form.get('invoice') ?? '')
     const intent = invoice?.customer === customer.id ? intentOf(store, invoice) : undefined
-    if (intent && intent.status !== 'succeeded') confirmIntent(world, intent, method.id, true)
+    if (intent && intent.status !== 'succeeded' && intent.status !== 'processing')
+      confirmIntent(world, intent, method.id, true)
   }
   return portalPage(world, sessionId)
 }

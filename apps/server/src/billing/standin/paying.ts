@@ -1,4 +1,4 @@
-import { invoiceOf, intentOf, paymentOf, chargeFor } from './invoices.ts'
+import { chargeFor, concludeCharge, intentOf, invoiceOf, paymentOf } from './invoices.ts'
 import { DAY } from './period.ts'
 import type { Invoice, PaymentIntent, Subscription } from './types.ts'
 import type { World } from './world.ts'
@@ -6,7 +6,10 @@ import type { World } from './world.ts'
 /** Days after the invoice on which a failed renewal is tried again; after the last the subscription ends. */
 export const RETRY_AFTER_DAYS = [3, 5, 7]
 
-export type Outcome = 'paid' | 'declined' | 'asks'
+/** Days until a bank debit has come or failed. */
+const DEBIT_DAYS = 3
+
+export type Outcome = 'paid' | 'declined' | 'asks' | 'waits'
 
 const subscriptionOf = ({ store }: World, invoice: Invoice): Subscription =>
   store.get('subscription', invoice.parent.subscription_details.subscription)
@@ -61,6 +64,38 @@ function pastDue(world: World, invoice: Invoice): void {
   world.emit('customer.subscription.updated', subscription, { status: before })
 }
 
+/** A bank debit is under way: as at Stripe the subscription is `active` already, its invoice still open. */
+function startDebit(world: World, invoice: Invoice, intent: PaymentIntent, method: string): void {
+  const { store, emit } = world
+  intent.status = 'processing'
+  intent.next_action = null
+  invoice.next_payment_attempt = null
+  store.state.processing[intent.id] = store.now + DEBIT_DAYS * DAY
+  chargeFor(world, intent, method, 'pending')
+  emit('payment_intent.processing', intent)
+  const subscription = subscriptionOf(world, invoice)
+  if (subscription.status !== 'incomplete') return
+  subscription.status = 'active'
+  emit('customer.subscription.updated', subscription, { status: 'incomplete' })
+}
+
+/** The bank's answer to a debit: the money came, or it did not. */
+export function endDebit(world: World, intent: PaymentIntent): void {
+  const { store, emit } = world
+  delete store.state.processing[intent.id]
+  const invoice = invoiceOf(store, intent)
+  if (!invoice || intent.status !== 'processing') return
+  const isGood = store.state.behaviours[intent.payment_method ?? ''] === 'pays-later'
+  const debit = store.get('charge', intent.latest_charge ?? '')
+  concludeCharge(world, debit, isGood ? 'succeeded' : 'failed')
+  if (isGood) settle(world, invoice, intent)
+  else fail(world, invoice, intent)
+  for (const session of store.all('checkout.session', (it) => it.invoice === invoice.id)) {
+    if (isGood) session.payment_status = 'paid'
+    emit(isGood ? 'checkout.session.async_payment_succeeded' : 'checkout.session.async_payment_failed', session)
+  }
+}
+
 /**
  * Charges a card for an intent, as its test card behaves.
  * @param present the customer sits in front of the page and can answer the bank's question
@@ -83,7 +118,11 @@ export function charge(world: World, intent: PaymentIntent, method: string, pres
     pastDue(world, invoice)
     return 'asks'
   }
-  chargeFor(world, intent, method, behaviour !== 'declines')
+  if (behaviour === 'pays-later' || behaviour === 'fails-later') {
+    startDebit(world, invoice, intent, method)
+    return 'waits'
+  }
+  chargeFor(world, intent, method, behaviour === 'declines' ? 'failed' : 'succeeded')
   if (behaviour === 'declines') {
     fail(world, invoice, intent)
     return 'declined'

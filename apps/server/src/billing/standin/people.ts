@@ -10,8 +10,12 @@ const customerFields = {
   email: z.email().max(512).optional(),
   name: f.text.max(256).optional(),
   metadata: f.metadata.optional(),
+  address: z.strictObject({ country: z.string().length(2), postal_code: f.text.optional() }).optional(),
   invoice_settings: z.strictObject({ default_payment_method: f.text.optional() }).optional(),
 }
+
+const addressOf = (given: { country: string; postal_code?: string | undefined } | undefined): Customer['address'] =>
+  given ? { country: given.country, postal_code: given.postal_code ?? null } : null
 
 function setDefault({ store }: World, customer: Customer, method: string | undefined): void {
   if (method === undefined) return
@@ -21,7 +25,7 @@ function setDefault({ store }: World, customer: Customer, method: string | undef
 
 /** Customers, their cards, set-ups of new cards and portal sessions. */
 export const peopleEndpoints = [
-  endpoint('POST', '/v1/customers', customerFields, (world, { email = null, name = null, metadata = {} }) => {
+  endpoint('POST', '/v1/customers', customerFields, (world, { email = null, name = null, metadata = {}, address }) => {
     const { store, emit } = world
     const customer = store.add<Customer>({
       id: store.newId('customer'),
@@ -32,6 +36,7 @@ export const peopleEndpoints = [
       name,
       currency: null,
       metadata,
+      address: addressOf(address),
       invoice_settings: { default_payment_method: null },
     })
     emit('customer.created', customer)
@@ -43,6 +48,7 @@ export const peopleEndpoints = [
     setDefault(world, customer, params.invoice_settings?.default_payment_method)
     if (params.email !== undefined) customer.email = params.email
     if (params.name !== undefined) customer.name = params.name
+    if (params.address !== undefined) customer.address = addressOf(params.address)
     Object.assign(customer.metadata, params.metadata)
     world.emit('customer.updated', customer)
     return customer

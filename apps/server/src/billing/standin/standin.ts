@@ -7,7 +7,7 @@ import { answerApi } from './api.ts'
 import { completeCheckout, type Card } from './checkout.ts'
 import { Delivery } from './delivery.ts'
 import { StripeFailure } from './failure.ts'
-import { newCard } from './methods.ts'
+import { newMethod } from './methods.ts'
 import { dispute } from './money.ts'
 import { pageFor } from './pages.ts'
 import { emptyState, Store, type State } from './store.ts'
@@ -100,7 +100,7 @@ export class StripeStandin {
   }
   /** A card as Stripe.js hands it to an app. */
   card(behaviour: CardBehaviour = 'pays'): string {
-    return newCard(this.store, behaviour, '4242').id
+    return newMethod(this.store, behaviour, '4242').id
   }
   dispute(chargeId: string): void {
     dispute(this.#world, chargeId)
@@ -176,7 +176,8 @@ export class StripeStandin {
 
 async function readState(file: string): Promise<State | undefined> {
   try {
-    return JSON.parse(await readFile(file, 'utf8')) as State
+    // What a file of an earlier version does not have yet is empty.
+    return { ...emptyState(0), ...(JSON.parse(await readFile(file, 'utf8')) as State) }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error

@@ -27,6 +27,8 @@ export type CheckoutWish = {
   trialDays: number | null
   metadata: Record<string, string>
   automaticTax: boolean
+  /** The address that the page asks for stays with the customer. */
+  keepsAddress: boolean
   promotionCodes: boolean
 }
 export type Remembered = { path: string; body: string; status: number; text: string; at: number }
@@ -45,6 +47,8 @@ export type State = {
   discounts: Record<string, { coupon: string; used: boolean }>
   /** Subscriptions whose first paying card becomes their default. */
   saves: Record<string, true>
+  /** When the money of a bank debit comes or fails, by its intent. */
+  processing: Record<string, number>
   /** Customers that were deleted: their lists can still be read. */
   deleted: Record<string, true>
 }
@@ -60,6 +64,7 @@ export const emptyState = (now: number): State => ({
   pending: {},
   discounts: {},
   saves: {},
+  processing: {},
   deleted: {},
 })
 

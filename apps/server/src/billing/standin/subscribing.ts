@@ -3,6 +3,7 @@ import { draftInvoice, finalize, intentOf, voidInvoice, type Line } from './invo
 import { payInvoice } from './paying.ts'
 import { DAY, periodEnd } from './period.ts'
 import type { Store } from './store.ts'
+import { assertTaxable, taxSetting } from './tax.ts'
 import type { Price, Subscription } from './types.ts'
 import type { World } from './world.ts'
 
@@ -56,7 +57,7 @@ function build(store: Store, wish: NewSubscription, price: Price): Subscription 
     default_payment_method: wish.method,
     latest_invoice: null,
     pending_setup_intent: null,
-    automatic_tax: { enabled: wish.automaticTax },
+    automatic_tax: { ...taxSetting(wish.automaticTax), disabled_reason: null },
     items: {
       object: 'list',
       has_more: false,
@@ -100,6 +101,7 @@ export function subscribe(world: World, wish: NewSubscription): Subscription {
       400,
       'default_payment_method',
     )
+  if (wish.automaticTax) assertTaxable(store, customer, method)
   const subscription = build(store, wish, price)
   if (wish.behaviour === 'error_if_incomplete' && method !== null && store.state.behaviours[method] !== 'pays')
     throw cardError('card_declined', 'Your card was declined.')

@@ -1,5 +1,5 @@
 import { draftInvoice, finalize, intentOf, voidInvoice } from './invoices.ts'
-import { payInvoice, RETRY_AFTER_DAYS } from './paying.ts'
+import { endDebit, payInvoice, RETRY_AFTER_DAYS } from './paying.ts'
 import { DAY, HOUR, periodEnd } from './period.ts'
 import { endSubscription, itemOf, renewalLines } from './subscribing.ts'
 import type { Invoice, Subscription } from './types.ts'
@@ -81,11 +81,24 @@ function dueSessions({ store, emit }: World): Due[] {
     }))
 }
 
+const dueDebits = (world: World): Due[] =>
+  Object.entries(world.store.state.processing).map(([intent, at]) => ({
+    at,
+    act: () => endDebit(world, world.store.get('payment_intent', intent)),
+  }))
+
+const allDue = (world: World): Due[] => [
+  ...dueSubscriptions(world),
+  ...dueInvoices(world),
+  ...dueSessions(world),
+  ...dueDebits(world),
+]
+
 /** Moves the clock to `to` (seconds since 1970); everything that falls due on the way happens in its order. */
 export function advance(world: World, to: number): void {
   const { state } = world.store
   for (;;) {
-    const [next] = [...dueSubscriptions(world), ...dueInvoices(world), ...dueSessions(world)]
+    const [next] = allDue(world)
       .filter(({ at }) => at <= to)
       .toSorted((a, b) => a.at - b.at)
     if (!next) break
@@ -96,5 +109,4 @@ export function advance(world: World, to: number): void {
 }
 
 /** Whether anything happens by itself until `to`. */
-export const anythingDue = (world: World, to: number): boolean =>
-  [...dueSubscriptions(world), ...dueInvoices(world), ...dueSessions(world)].some(({ at }) => at <= to)
+export const anythingDue = (world: World, to: number): boolean => allDue(world).some(({ at }) => at <= to)

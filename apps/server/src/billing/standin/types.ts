@@ -10,6 +10,7 @@ export type Customer = {
   name: string | null
   currency: string | null
   metadata: Metadata
+  address: { country: string; postal_code: string | null } | null
   invoice_settings: { default_payment_method: string | null }
 }
 export type Product = {
@@ -35,16 +36,27 @@ export type Price = {
   recurring: { interval: 'day' | 'week' | 'month' | 'year'; interval_count: number; usage_type: 'licensed' }
   metadata: Metadata
 }
-/** What a test card does when it is charged. */
-export type CardBehaviour = 'pays' | 'declines' | 'asks'
+/** What a test card does when it is charged; the last two are bank debits, whose money comes or fails days later. */
+export type CardBehaviour = 'pays' | 'declines' | 'asks' | 'pays-later' | 'fails-later'
 export type PaymentMethod = {
   id: string
   object: 'payment_method'
   created: number
   livemode: false
-  type: 'card'
+  type: 'card' | 'sepa_debit'
   customer: string | null
-  card: { brand: string; last4: string; exp_month: number; exp_year: number }
+  card?: { brand: string; last4: string; exp_month: number; exp_year: number; country: string }
+  sepa_debit?: { last4: string; country: string }
+}
+/** Whether Stripe computes tax by itself, and for whom. */
+export type AutomaticTax = { enabled: boolean; liability: { type: 'self' } | null }
+export type TotalTax = {
+  amount: number
+  tax_behavior: 'exclusive'
+  tax_rate_details: null
+  taxability_reason: 'standard_rated'
+  taxable_amount: number
+  type: 'tax_rate_details'
 }
 export type Coupon = {
   id: string
@@ -98,7 +110,7 @@ export type Subscription = {
   default_payment_method: string | null
   latest_invoice: string | null
   pending_setup_intent: string | null
-  automatic_tax: { enabled: boolean }
+  automatic_tax: AutomaticTax & { disabled_reason: null }
   items: { object: 'list'; data: SubscriptionItem[]; has_more: false; url: string }
   metadata: Metadata
 }
@@ -121,7 +133,11 @@ export type Invoice = {
   status: 'draft' | 'open' | 'paid' | 'uncollectible' | 'void'
   billing_reason: 'subscription_create' | 'subscription_cycle' | 'subscription_update'
   currency: string
+  subtotal: number
   total: number
+  total_excluding_tax: number
+  total_taxes: TotalTax[]
+  automatic_tax: AutomaticTax & { disabled_reason: null; provider: 'stripe' | null; status: 'complete' | null }
   amount_due: number
   amount_paid: number
   amount_remaining: number
@@ -160,7 +176,8 @@ export type PaymentIntent = {
   currency: string
   customer: string
   client_secret: string
-  status: 'requires_payment_method' | 'requires_confirmation' | 'requires_action' | 'succeeded' | 'canceled'
+  status:
+    'requires_payment_method' | 'requires_confirmation' | 'requires_action' | 'processing' | 'succeeded' | 'canceled'
   payment_method: string | null
   latest_charge: string | null
   last_payment_error: { type: 'card_error'; code: string; message: string } | null
@@ -195,7 +212,7 @@ export type Charge = {
   captured: boolean
   refunded: boolean
   disputed: boolean
-  status: 'succeeded' | 'failed'
+  status: 'succeeded' | 'pending' | 'failed'
   failure_code: string | null
   metadata: Metadata
 }
@@ -240,6 +257,7 @@ export type CheckoutSession = {
   currency: string
   subscription: string | null
   invoice: string | null
+  automatic_tax: AutomaticTax & { provider: 'stripe' | null; status: 'requires_location_inputs' | 'complete' | null }
   metadata: Metadata
 }
 export type PortalSession = {
