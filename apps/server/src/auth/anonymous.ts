@@ -3,9 +3,9 @@ import { NotFound, Unauthenticated } from '../platform/errors.ts'
 import { newId } from '../platform/ids.ts'
 import { accountNumberHash, newAccountNumber } from './account-number.ts'
 import { failedProof } from './failed-proof.ts'
-import { proveFactor, type Caller } from './factor/prove.ts'
+import type { Caller } from './factor/prove.ts'
 import type { Parts } from './parts.ts'
-import type { Proven } from './prove.ts'
+import { proveSecondStep, type Proven } from './prove.ts'
 
 /**
  * Makes an account without address or password.
@@ -23,7 +23,7 @@ export async function registerAnonymous(parts: Parts): Promise<string> {
 
 /**
  * Proves an anonymous account by its number, and its second factor where it has one.
- * @throws {Unauthenticated} unknown or disabled, or a wrong code {TotpRequired}. 429 RATE_LIMITED
+ * @throws {Unauthenticated} unknown or disabled, or a wrong code {TotpRequired} {Forbidden} as `proveSecondStep`. 429 RATE_LIMITED
  */
 export async function proveAccountNumber(
   parts: Parts,
@@ -36,6 +36,6 @@ export async function proveAccountNumber(
     caller.log.warn({ user_id: account?.id ?? null }, 'sign-in refused')
     throw failedProof('password', new Unauthenticated('The account number is wrong.'))
   }
-  const factor = await proveFactor(parts, account.id, wish.totp, caller)
+  const factor = await proveSecondStep(parts, account, wish.totp, caller)
   return { account, mustChangePassword: false, factorProven: factor === 'proven' }
 }

@@ -1,5 +1,5 @@
 import { credentialsByEmail, emailKey, isStaff, setPassword, type Credentials } from '../accounts/index.ts'
-import { Unauthenticated } from '../platform/errors.ts'
+import { Forbidden, Unauthenticated } from '../platform/errors.ts'
 import { accountMac, countFailure, failuresInARow, forgetFailures } from './failures.ts'
 import { failedProof } from './failed-proof.ts'
 import { chargedTry, proveFactor, TotpRequired, type Caller } from './factor/prove.ts'
@@ -7,6 +7,7 @@ import { sendLater } from './mail/job.ts'
 import { takeSignInCode } from './mail/sign-in-code.ts'
 import { oneTimeState } from './one-time.ts'
 import type { Parts } from './parts.ts'
+import { hasPasskey } from './passkey/store.ts'
 
 export type PasswordProof = { email: string; password: string; totp: string | null }
 
@@ -16,6 +17,8 @@ export type Proven = {
   mustChangePassword: boolean
   /** It has a second factor, and proved it. */
   factorProven: boolean
+  /** The passkey that proved it. */
+  passkeyId?: string
 }
 
 export const wrongPassword = () => failedProof('password', new Unauthenticated('The e-mail or the password is wrong.'))
@@ -36,6 +39,27 @@ async function renewHash(parts: Parts, account: Credentials, password: string): 
   return renewed ? { ...account, hashed_password: hash } : account
 }
 
+/**
+ * What an account proves after its password or number. In production staff with a passkey proves that, or an
+ * authenticator app's code: a passkey that only stood beside the password would leave a sign-in by one factor.
+ * @throws {Forbidden} the passkey is the only factor {TotpRequired} {Unauthenticated} a wrong code. 429 RATE_LIMITED
+ */
+export async function proveSecondStep(
+  parts: Parts,
+  { id, role }: Credentials,
+  totp: string | null,
+  caller: Caller,
+): Promise<'proven' | 'none'> {
+  const factor = await proveFactor(parts, id, totp, caller)
+  if (factor === 'none' && parts.config.production && isStaff(role) && (await hasPasskey(parts.db, id))) {
+    caller.log.warn({ user_id: id }, 'sign-in without the passkey refused')
+    throw new Forbidden(
+      'Sign in by your passkey, in the web app: the password alone is not enough. An authenticator app, set up there, opens other ways.',
+    )
+  }
+  return factor
+}
+
 /** Whoever has had too many wrong passwords in a row also needs a code that the owner alone gets. */
 async function proveMailedCode(parts: Parts, account: Credentials, code: string | null, caller: Caller): Promise<void> {
   if (code === null) {
@@ -51,7 +75,8 @@ async function proveMailedCode(parts: Parts, account: Credentials, code: string 
 /**
  * Proves an account by e-mail, password and whatever else it needs. Every way in by password goes through here.
  * @throws {Unauthenticated} the same for an unknown address, a wrong password, a disabled or unverified account; a wrong
- *   code {TotpRequired} the password is right and a code is missing {Unavailable} too many sign in at once
+ *   code {TotpRequired} the password is right and a code is missing {Forbidden} the password is right and a passkey
+ *   missing {Unavailable} too many sign in at once
  *   429 RATE_LIMITED
  */
 export async function proveAccount(parts: Parts, wish: PasswordProof, caller: Caller): Promise<Proven> {
@@ -67,7 +92,7 @@ export async function proveAccount(parts: Parts, wish: PasswordProof, caller: Ca
     caller.log.warn({ user_id: found?.id ?? null }, 'sign-in refused')
     throw wrongPassword()
   }
-  const factor = await proveFactor(parts, found.id, wish.totp, caller)
+  const factor = await proveSecondStep(parts, found, wish.totp, caller)
   if (closed && factor === 'none' && parts.mailer.kind !== 'off') await proveMailedCode(parts, found, wish.totp, caller)
   await forgetFailures(parts.db, mac)
 

@@ -52,7 +52,10 @@ export async function deleteTotp(tx: Tx, userId: string): Promise<boolean> {
   return gone.count === 1
 }
 
-/** Sign-ins and changes of factors follow one another, so that none opens a session beside a factor just made. */
+/**
+ * One after another: changes of an account's factors, tokens and mailed proofs, and what signs in (`insertSession` takes
+ * the same row). What was read before the wait may be over: look at it again in a statement of its own after this one.
+ */
 export const lockFactors = (tx: Tx, userId: string) => tx`select from users where id = ${userId} for no key update`
 
 /** Secrets that nobody enabled within the hour go. */

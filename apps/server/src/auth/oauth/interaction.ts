@@ -117,12 +117,14 @@ export async function giveConsent(
     const made = await insertSession(tx, {
       id: sessionId,
       userId: account.id,
+      role: account.role,
       kind: 'oauth',
       deviceName: shown.clientName,
       client: shown.client,
       mustChangePassword: false,
       hashedPassword: account.hashed_password,
       factorProven,
+      production: parts.config.production,
       ...lifetimesOf(account.role, parts.config),
     })
     if (made) await insertGrant(tx, sha256(grantId), sessionId, shown.clientId)

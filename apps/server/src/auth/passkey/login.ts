@@ -81,5 +81,5 @@ export async function provePasskey(parts: Parts, assertion: Assertion, caller: C
     caller.log.warn({ user_id: account?.id ?? null }, 'sign-in refused')
     throw refused()
   }
-  return { account, mustChangePassword: false, factorProven: true }
+  return { account, mustChangePassword: false, factorProven: true, passkeyId: stored.id }
 }

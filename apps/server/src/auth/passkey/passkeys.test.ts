@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { codeAt } from '../testing/authenticator.ts'
-import { openHouse, PUBLIC_URL, type House, type LoginBody, type Member } from '../testing/house.ts'
+import { begin, library, registerApps } from '../oauth/testing/apps.ts'
+import { Browser } from '../oauth/testing/browser.ts'
+import { openHouse, PASSWORD, PUBLIC_URL, type House, type LoginBody, type Member } from '../testing/house.ts'
 import { PasskeyDevice, type Circumstances } from '../testing/passkey-device.ts'
+import { whileLocked } from '../testing/while-locked.ts'
 
 const clock = { at: Date.now(), now: () => clock.at }
 const house = await openHouse({ after }, { jobs: true, clock })
@@ -121,14 +124,22 @@ test('another account cannot take a passkey that is there, and a disabled one do
   assert.equal((await signIn(device.get(await request(), at()))).statusCode, 401)
 })
 
-test('a passkey counts as the second factor of staff, and stands for the code of an app', async () => {
-  const strict = await openHouse({ after }, { env: { NODE_ENV: 'production', MAIL: 'off' } })
-  const admin = await strict.staff('admin@example.com', 'admin')
-  assert.equal((await strict.call('GET', '/api/v1/users', { token: admin.token })).statusCode, 403)
+/** Staff of a production house, with a passkey for its second factor. */
+async function strictStaff(strict: House, email: string): Promise<{ admin: Member; device: PasskeyDevice }> {
+  const admin = await strict.staff(email, 'admin')
   const device = new PasskeyDevice()
   const options = (await post('register/options', {}, admin.token, strict)).json<CreateOptions>()
   const added = await post('register/verify', { credential: device.create(options, at()) }, admin.token, strict)
   assert.equal(added.statusCode, 201, added.body)
+  return { admin, device }
+}
+const PRODUCTION = { env: { NODE_ENV: 'production', MAIL: 'off' } }
+
+test('a passkey counts as the second factor of staff, and stands for the code of an app', async () => {
+  const strict = await openHouse({ after }, PRODUCTION)
+  const bare = await strict.staff('bare@example.com', 'admin')
+  assert.equal((await strict.call('GET', '/api/v1/users', { token: bare.token })).statusCode, 403)
+  const { admin, device } = await strictStaff(strict, 'admin@example.com')
   assert.equal((await strict.call('GET', '/api/v1/users', { token: admin.token })).statusCode, 200)
 
   const { secret } = (await strict.call('POST', '/auth/2fa/setup', { token: admin.token, body: {} })).json<{
@@ -137,4 +148,72 @@ test('a passkey counts as the second factor of staff, and stands for the code of
   await strict.call('POST', '/auth/2fa/enable', { token: admin.token, body: { code: codeAt(secret) } })
   const asked = (await post('login/options', {}, undefined, strict)).json<{ challenge: string; rpId: string }>()
   assert.equal((await post('login/verify', { credential: device.get(asked, at()) }, undefined, strict)).statusCode, 200)
+})
+
+test('in production the password alone does not let staff in that has a passkey; the code of an app beside it does', async () => {
+  const strict = await openHouse({ after }, PRODUCTION)
+  const { admin, device } = await strictStaff(strict, 'admin@example.com')
+  const login = (query = '', totp?: string) =>
+    strict.call('POST', `/api/v1/auth/login${query}`, {
+      body: { email: admin.email, password: PASSWORD, ...(totp ? { totp } : {}) },
+    })
+  for (const query of ['', '?session=cookie']) {
+    const refused = await login(query)
+    assert.equal(refused.statusCode, 403, refused.body)
+    assert.match(refused.body, /passkey/)
+  }
+  assert.equal(
+    (await strict.login(admin.email, 'not the password')).statusCode,
+    401,
+    'who does not know it hears nothing',
+  )
+
+  await registerApps(strict)
+  const browser = new Browser(strict)
+  const page = await browser.go((await begin(await library(strict))).url)
+  const asked = await browser.submit(page, '/login', { email: admin.email, password: PASSWORD })
+  assert.equal(asked.status, 403)
+  assert.match(asked.text, /Sign in by your passkey/)
+
+  const challenge = (await post('login/options', {}, undefined, strict)).json<{ challenge: string; rpId: string }>()
+  const credential = device.get(challenge, at())
+  assert.equal((await post('login/verify', { credential }, undefined, strict)).statusCode, 200)
+  const setup = await strict.call('POST', '/auth/2fa/setup', { token: admin.token, body: {} })
+  const { secret } = setup.json<{ secret: string }>()
+  await strict.call('POST', '/auth/2fa/enable', { token: admin.token, body: { code: codeAt(secret) } })
+  assert.equal((await login('', codeAt(secret, Date.now() + 30_000))).statusCode, 200)
+})
+
+test('a sign-in by password that overlaps the adding of the passkey of staff opens nothing', async () => {
+  const strict = await openHouse({ after }, PRODUCTION)
+  const admin = await strict.staff('admin@example.com', 'admin')
+  const [answer] = await whileLocked(
+    strict,
+    admin.id,
+    (tx) =>
+      tx`insert into passkeys (id, user_id, credential_id, public_key, name)
+         values (gen_random_uuid(), ${admin.id}, 'x'::bytea, 'x'::bytea, 'x')`,
+    () => strict.login(admin.email),
+  )
+  assert.equal(answer?.statusCode, 401)
+})
+
+test('a passkey of a customer leaves the password what it is; staff that lost theirs gets in by way of that role', async () => {
+  const strict = await openHouse({ after }, PRODUCTION)
+  const { admin } = await strictStaff(strict, 'lost@example.com')
+  const root = await strictStaff(strict, 'root@example.com')
+  await strict.database.sql`update users set role = 'super_admin' where id = ${root.admin.id}`
+  const give = (role: string) =>
+    strict.call('PUT', `/api/v1/admin/users/${admin.id}/role`, { token: root.admin.token, body: { role } })
+  assert.equal((await give('user')).statusCode, 200)
+  const signedIn = await strict.login(admin.email)
+  assert.equal(signedIn.statusCode, 200)
+  const token = signedIn.json<LoginBody>().access_token
+  const list = await strict.call('GET', '/api/v1/auth/passkeys', { token })
+  const [passkey] = list.json<{ data: { id: string }[] }>().data
+  const removed = await strict.call('DELETE', `/api/v1/auth/passkeys/${passkey?.id}`, { token, body: {} })
+  assert.equal(removed.statusCode, 204)
+  assert.equal((await give('admin')).statusCode, 200)
+  const again = await strict.login(admin.email)
+  assert.equal(again.json<{ factor_setup_required?: boolean }>().factor_setup_required, true)
 })

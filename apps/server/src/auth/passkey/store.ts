@@ -51,6 +51,11 @@ export async function noteUse(db: Db, id: string, count: number, backedUp: boole
   return noted.count === 1
 }
 
+export async function hasPasskey(db: Db, userId: string): Promise<boolean> {
+  const found = await db`select from passkeys where user_id = ${userId} limit 1`
+  return found.count > 0
+}
+
 export async function listPasskeys(db: Db, userId: string, page: Page): Promise<{ rows: Passkey[]; total: number }> {
   const rows = await db<Passkey[]>`
     select id, name, backed_up, created_at, last_used_at from passkeys where user_id = ${userId}

@@ -21,6 +21,8 @@ export type Opening = {
   mustChangePassword: boolean
   /** The account has a second factor, and proved it. */
   factorProven: boolean
+  /** The passkey that proved it. */
+  passkeyId?: string
 }
 
 /** @returns the lifetimes of the row that was made, undefined when the account was changed since it was judged */
@@ -31,7 +33,8 @@ async function openSession(
   session: Opening & { id: string; kind: SessionKind; secretHash?: Buffer },
 ): Promise<Lifetimes | undefined> {
   const life = session.mustChangePassword ? PASSWORD_CHANGE_ONLY : lifetimesOf(account.role, config)
-  const row = { ...session, userId: account.id, hashedPassword: account.hashed_password, ...life }
+  const { id: userId, role, hashed_password: hashedPassword } = account
+  const row = { ...session, userId, role, hashedPassword, production: config.production, ...life }
   return (await insertSession(tx, row)) ? life : undefined
 }
 

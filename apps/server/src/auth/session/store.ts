@@ -70,6 +70,8 @@ export function sessionReader(db: Db): SessionReader {
 export type NewSession = {
   id: string
   userId: string
+  /** What the account was judged by, lifetimes among it: another role meanwhile opens nothing. */
+  role: Role
   kind: SessionKind
   deviceName: string | null
   client: string | null
@@ -80,22 +82,45 @@ export type NewSession = {
   hashedPassword: string | null
   /** A second factor was proven as well; without, an account that has one opens nothing. */
   factorProven?: boolean
+  /** The passkey it was proven by: one that was removed meanwhile opens nothing. */
+  passkeyId?: string
+  /** In production a passkey is a factor that staff has to prove; a customer's leaves the password what it is. */
+  production: boolean
   /** Of a cookie's random part. */
   secretHash?: Buffer
 }
 
-/** Opens a session if the account is still as it was judged. @returns false when it is not */
+/**
+ * Opens a session if the account is still as it was judged. The user's row is locked by a statement of its own: whoever
+ * changes password, role or factors holds it (`lockFactors`), and only a statement that begins after the wait sees what
+ * they wrote.
+ * @returns false when the account is not as it was judged
+ */
 export async function insertSession(tx: Tx, s: NewSession): Promise<boolean> {
+  await tx`select from users where id = ${s.userId} for share`
   const made = await tx`
     insert into sessions (id, user_id, kind, device_name, client, must_change_password, secret_hash, idle_expires_at, expires_at)
     select ${s.id}, u.id, ${s.kind}, ${s.deviceName}, ${s.client}, ${s.mustChangePassword}, ${s.secretHash ?? null},
            clock_timestamp() + make_interval(secs => ${Math.min(s.idleSeconds, s.absoluteSeconds)}),
            clock_timestamp() + make_interval(secs => ${s.absoluteSeconds})
       from users u
-     where u.id = ${s.userId} and u.is_active and u.hashed_password is not distinct from ${s.hashedPassword}
-       and (${s.factorProven ?? false} or not exists (select from totp_factors f where f.user_id = u.id and f.enabled_at is not null))
-       for share`
+     where u.id = ${s.userId} and u.is_active and u.role = ${s.role}
+       and u.hashed_password is not distinct from ${s.hashedPassword}
+       and (${s.factorProven ?? false}
+            or (not exists (select from totp_factors f where f.user_id = u.id and f.enabled_at is not null)
+                and (u.role = 'user' or not ${s.production}
+                     or not exists (select from passkeys p where p.user_id = u.id))))
+       and (${s.passkeyId ?? null}::uuid is null
+            or exists (select from passkeys p where p.id = ${s.passkeyId ?? null} and p.user_id = u.id))`
   return made.count === 1
+}
+
+/** Whether the session, or the API token, of this id is alive at this moment. */
+export async function isAlive(db: Db, id: string, userId: string): Promise<boolean> {
+  const found = await db`
+    select from live_sessions where id = ${id} and user_id = ${userId}
+    union all select from live_api_tokens where id = ${id} and user_id = ${userId} limit 1`
+  return found.count === 1
 }
 
 export const insertRefreshToken = (db: Db, hash: Buffer, sessionId: string) =>
