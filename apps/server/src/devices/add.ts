@@ -1,3 +1,4 @@
+import { assertStillSignedIn, type Principal } from '../auth/index.ts'
 import { violatedConstraint, type Sql } from '../platform/db/index.ts'
 import { AppError, Conflict } from '../platform/errors.ts'
 import type { Idempotency } from '../platform/http/index.ts'
@@ -20,14 +21,15 @@ export class KeyInUse extends Conflict {
 /**
  * Registers a device, with or without a WireGuard key.
  * @param idempotency of a repeated request: a device that the first one made is answered again
- * @throws {DeviceLimitReached} {KeyInUse}
+ * @throws {DeviceLimitReached} {KeyInUse} {Unauthenticated} the session or API token has ended meanwhile
  */
 export async function addDevice(
   db: Sql,
-  userId: string,
+  caller: Pick<Principal, 'userId' | 'sessionId'>,
   wish: NewDevice,
   idempotency: Idempotency | null = null,
 ): Promise<DeviceView> {
+  const { userId } = caller
   const made = idempotency?.found ? await deviceById(db, userId, idempotency.found) : undefined
   if (made) return made
   const id = newId()
@@ -35,6 +37,7 @@ export async function addDevice(
   try {
     return await db.begin(async (tx) => {
       await lockUser(tx, userId)
+      await assertStillSignedIn(tx, caller)
       const ours = key === null || (await claimKey(tx, userId, key))
       // The limit is judged before the key (403 before 409); a key of others is not written meanwhile.
       const device = await insertDevice(tx, id, userId, { ...wish, public_key: ours ? key : null })

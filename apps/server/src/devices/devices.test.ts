@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { generateKeyPair } from '@prime-vpn/wireguard'
+import { endAccess } from '../accounts/index.ts'
 import { openHouse, type Member } from '../auth/testing/house.ts'
+import { whileLocked } from '../auth/testing/while-locked.ts'
 import { newId } from '../platform/ids.ts'
 
 const house = await openHouse({ after })
@@ -214,5 +216,23 @@ test('switching off an account while it adds devices ends in order: nobody waits
       house.call('PUT', `/users/${ada.id}/status`, { token: chief.token, body: { is_active: false, reason: 'test' } }),
     ])
     assert.ok(answers.every(({ statusCode }) => [200, 201, 401, 403].includes(statusCode)))
+  }
+})
+
+test('a device that is added while the first proof of the address ends its session does not stay', async () => {
+  for (const by of ['session', 'API token'] as const) {
+    const member = await house.member(`overlap.${by.replace(' ', '')}@example.com`)
+    const wish = { name: 'x', scopes: ['vpn'], expires_at: new Date(Date.now() + 86_400_000).toISOString() }
+    const made = await house.call('POST', '/users/me/api-tokens', { token: member.token, body: wish })
+    const token = by === 'session' ? member.token : made.json<{ token: string }>().token
+    const add = () => house.call('POST', '/users/me/devices', { token, body: { name: 'Phone', platform: 'ios' } })
+    const [answer] = await whileLocked(
+      house,
+      member.id,
+      (tx) => endAccess(tx, house.ends, member.id, 'first_verified'),
+      add,
+    )
+    assert.equal(answer?.statusCode, 401, by)
+    assert.equal((await sql`select from devices where user_id = ${member.id}`).length, 0, by)
   }
 })

@@ -65,7 +65,7 @@ export function deviceRoutes(app: App, { db, carriesDevice }: DeviceRoutesDeps):
       },
     },
     async (req, reply) =>
-      reply.code(201).send(await addDevice(db, principalOf(req).userId, req.body, req.idempotency ?? null)),
+      reply.code(201).send(await addDevice(db, principalOf(req), req.body, req.idempotency ?? null)),
   )
 
   app.delete(

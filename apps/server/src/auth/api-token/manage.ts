@@ -3,11 +3,11 @@ import { audit } from '../../platform/audit.ts'
 import { Conflict, Forbidden, invalidField, NotFound } from '../../platform/errors.ts'
 import type { Idempotency } from '../../platform/http/index.ts'
 import { newId } from '../../platform/ids.ts'
-import { lockFactors } from '../factor/store.ts'
 import { sendLater } from '../mail/job.ts'
 import type { Parts } from '../parts.ts'
 import type { Principal } from '../principal.ts'
 import { makeSelfProving } from '../self-proving.ts'
+import { lockCaller } from '../still-signed-in.ts'
 import { deleteApiToken, insertApiToken, type ApiToken } from './store.ts'
 
 const DAY_MS = 86_400_000
@@ -32,7 +32,7 @@ function assertGood(parts: Parts, caller: Principal, wish: ApiTokenWish): void {
 /**
  * Makes a token for automation. A repeat of a call that died half-way takes the found token back: its text is lost.
  * @returns the token with its text, which is not kept
- * @throws {Forbidden} {InvalidInput} {Conflict} there are 50
+ * @throws {Forbidden} {InvalidInput} {Conflict} there are 50 {Unauthenticated} the session has ended meanwhile
  */
 export async function makeApiToken(
   parts: Parts,
@@ -47,7 +47,7 @@ export async function makeApiToken(
   const { text, hash } = makeSelfProving(parts.secrets, 'api-token', { id, userId })
   const scopes = [...new Set(wish.scopes)]
   return parts.db.begin(async (tx) => {
-    await lockFactors(tx, userId)
+    await lockCaller(tx, caller)
     if (idempotency?.found) await deleteApiToken(tx, idempotency.found, userId)
     const made = await insertApiToken(
       tx,

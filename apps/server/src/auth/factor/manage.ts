@@ -8,9 +8,10 @@ import type { Parts } from '../parts.ts'
 import type { Principal } from '../principal.ts'
 import { proveAgain, proveAgainUnlessFresh } from '../prove-again.ts'
 import { revokeSessions } from '../session/store.ts'
+import { lockCaller } from '../still-signed-in.ts'
 import { chargedTry, proveFactor, sealTotp, stepOf, type Caller } from './prove.ts'
 import { newRecoveryCodes, recoveryCodeHash } from './recovery-codes.ts'
-import { deleteTotp, enableTotp, insertTotp, lockFactors, readTotp, replaceRecoveryCodes } from './store.ts'
+import { deleteTotp, enableTotp, insertTotp, readTotp, replaceRecoveryCodes } from './store.ts'
 import { newTotpSecret, totpUri } from './totp.ts'
 
 export type FactorSetup = { secret: string; otpauth_url: string; qr: string }
@@ -59,7 +60,10 @@ export async function setUpFactor(parts: Parts, caller: Principal, password: str
   await proveAgainUnlessFresh(parts, caller, password)
   const account = await accountOf(parts, caller.userId)
   const secret = newTotpSecret()
-  if (!(await insertTotp(parts.db, account.id, sealTotp(parts, account.id, secret)))) throw already()
+  await parts.db.begin(async (tx) => {
+    await lockCaller(tx, caller)
+    if (!(await insertTotp(tx, account.id, sealTotp(parts, account.id, secret)))) throw already()
+  })
   const shown = totpUri(secret, parts.config.APP_NAME, account.email ?? 'account')
   return { secret: shown.secret, otpauth_url: shown.uri, qr: qrDataUrl(shown.uri) }
 }
@@ -81,7 +85,7 @@ export async function enableFactor(
   const judge = async () => stepOf(parts, caller.userId, waiting.sealed, wish.code)
   const step = await chargedTry(parts, caller.userId, by, judge, false)
   const { codes, announce } = await parts.db.begin(async (tx) => {
-    await lockFactors(tx, caller.userId)
+    await lockCaller(tx, caller)
     if (!(await enableTotp(tx, caller.userId, waiting.sealed, step))) throw already()
     const change = { mail: 'factor_enabled', action: 'user.factor_enabled', requestId: wish.requestId } as const
     return {
@@ -106,7 +110,7 @@ async function proveBoth(parts: Parts, caller: Principal, { password, code }: Pr
 export async function disableFactor(parts: Parts, caller: Principal, wish: Proof, by: Caller): Promise<void> {
   await proveBoth(parts, caller, wish, by)
   const announce = await parts.db.begin(async (tx) => {
-    await lockFactors(tx, caller.userId)
+    await lockCaller(tx, caller)
     if (!(await deleteTotp(tx, caller.userId))) throw new Conflict('Two-factor sign-in is not on.')
     const change = { mail: 'factor_disabled', action: 'user.factor_disabled', requestId: wish.requestId } as const
     return factorChanged(parts, tx, caller, change)
@@ -118,7 +122,7 @@ export async function disableFactor(parts: Parts, caller: Principal, wish: Proof
 export async function renewRecoveryCodes(parts: Parts, caller: Principal, wish: Proof, by: Caller): Promise<string[]> {
   await proveBoth(parts, caller, wish, by)
   const { codes, announce } = await parts.db.begin(async (tx) => {
-    await lockFactors(tx, caller.userId)
+    await lockCaller(tx, caller)
     const factor = await readTotp(tx, caller.userId)
     if (!factor?.enabled) throw new Conflict('Two-factor sign-in is not on.')
     const codes = await makeRecoveryCodes(tx, caller.userId)

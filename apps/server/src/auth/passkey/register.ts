@@ -5,10 +5,10 @@ import { Conflict, invalidField, NotFound, type AppError } from '../../platform/
 import { newId } from '../../platform/ids.ts'
 import { failedProof } from '../failed-proof.ts'
 import { factorChanged } from '../factor/manage.ts'
-import { lockFactors } from '../factor/store.ts'
 import type { Parts } from '../parts.ts'
 import type { Principal } from '../principal.ts'
 import { proveAgainUnlessFresh } from '../prove-again.ts'
+import { lockCaller } from '../still-signed-in.ts'
 import { Challenges } from './challenge.ts'
 import { relyingParty } from './relying-party.ts'
 import type { CreationOptions, NewCredential } from './schemas.ts'
@@ -120,7 +120,7 @@ export async function addPasskey(
   const passkey = { ...(await proven(parts, caller.userId, wish.credential)), name: wish.name ?? 'Passkey' }
   try {
     const { made, announce } = await parts.db.begin(async (tx) => {
-      await lockFactors(tx, caller.userId)
+      await lockCaller(tx, caller)
       const made = await insertPasskey(tx, passkey, MOST)
       if (!made) throw new Conflict(`There are ${MOST} passkeys already. Remove one first.`)
       const change = { mail: 'passkey_added', action: 'user.passkey_added', requestId } as const
@@ -143,7 +143,7 @@ export async function removePasskey(
 ): Promise<void> {
   await proveAgainUnlessFresh(parts, caller, wish.password)
   const announce = await parts.db.begin(async (tx) => {
-    await lockFactors(tx, caller.userId)
+    await lockCaller(tx, caller)
     if (!(await deletePasskey(tx, wish.id, caller.userId))) throw new NotFound('The passkey')
     const change = { mail: 'passkey_removed', action: 'user.passkey_removed', requestId } as const
     return factorChanged(parts, tx, caller, change)
