@@ -21,6 +21,7 @@ import { compileValidator, parseQuery, refuseDoubledNames, refuseUnaskedBody, us
 import { canonicalTarget } from './paths.ts'
 import { refuseRaw } from './refuse-raw.ts'
 import { requestId } from './request-id.ts'
+import { RequestLog } from './request-log.ts'
 import { compileSerializer } from './serialize.ts'
 
 declare module 'fastify' {
@@ -66,6 +67,7 @@ export async function createApp({ config, log, protect, arrivesByHttps, authenti
     genReqId: requestId,
     requestIdHeader: false,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    childLoggerFactory: (parent, bindings) => new RequestLog(parent, bindings),
     bodyLimit: BODY_LIMIT,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: 65_000,
@@ -105,12 +107,14 @@ export async function createApp({ config, log, protect, arrivesByHttps, authenti
   })
 
   if (protect) app.addHook('onRequest', protect)
-  app.addHook('onRequest', async (req) => {
+  // What needs no wait is a callback: a promise for each of these would cost more than they do. What they throw is heard.
+  app.addHook('onRequest', (req, _reply, done) => {
     assertNamesHost(req.raw)
     const forMachines = req.url.startsWith('/health')
     if (!forMachines) assertHost(req.headers.host, config.ALLOWED_HOSTS)
     assertVersion(req.headers['x-api-version'])
     if (https && !forMachines) assertHttps(arrivesByHttps?.(req.raw) ?? true)
+    done()
   })
   const refuseMethod = (req: FastifyRequest, reply: FastifyReply): never => {
     const methods = methodsOf(req.url)
@@ -119,8 +123,9 @@ export async function createApp({ config, log, protect, arrivesByHttps, authenti
     throw new AppError('METHOD_NOT_ALLOWED', `This path takes ${methods.join(', ')}.`)
   }
   // An OPTIONS that is no preflight is a method like any other that the path does not take.
-  app.addHook('onRequest', async (req, reply) => {
+  app.addHook('onRequest', (req, reply, done) => {
     if (req.method === 'OPTIONS' && !isPreflight(req)) refuseMethod(req, reply)
+    done()
   })
   await app.register(cors, {
     origin: config.CORS_ORIGINS,
@@ -147,21 +152,22 @@ export async function createApp({ config, log, protect, arrivesByHttps, authenti
     maxAge: 600,
     strictPreflight: true,
   })
-  app.addHook('onRequest', async (req, reply) => {
+  app.addHook('onRequest', (req, reply, done) => {
     if (req.is404) refuseMethod(req, reply)
+    done()
   })
   if (authenticate) app.addHook('onRequest', authenticate)
-  app.addHook('preValidation', async (req) => {
+  app.addHook('preValidation', (req, _reply, done) => {
     refuseDoubledNames(req)
     refuseUnaskedBody(req)
+    done()
   })
-  app.addHook('onResponse', async (req, reply) => {
+  app.addHook('onResponse', (req, reply, done) => {
     // The route, never the path: a path may hold a token.
     const route = req.routeOptions.url ?? 'unknown'
-    req.log.info(
-      { method: req.method, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime * 10) / 10 },
-      'request',
-    )
+    const ms = Math.round(reply.elapsedTime * 10) / 10
+    log.info({ request_id: req.id, method: req.method, route, status: reply.statusCode, ms }, 'request')
+    done()
   })
   return app
 }

@@ -65,8 +65,8 @@ export function assertHost(host: string | undefined, allowed: readonly string[])
 /** Puts the headers on every answer. */
 export function useHeaders(app: App, https: boolean): void {
   const headers = securityHeaders(https)
-  app.addHook('onRequest', async (req, reply) => {
-    reply.headers(headers)
-    reply.header('x-request-id', req.id)
+  app.addHook('onRequest', (req, reply, done) => {
+    reply.headers(headers).header('x-request-id', req.id)
+    done()
   })
 }
