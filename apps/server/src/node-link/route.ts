@@ -56,6 +56,7 @@ export function linkRoute({ open, gone, ping }: RouteDeps): UpgradeRoute & { pro
 
   return {
     path: '/api/v1/node/link',
+    rule: 'NODE_LINK',
     maxPayload: MAX_MESSAGE_BYTES,
     proved: (link) => leaves.get(link)?.(),
     async handle(req, accept) {

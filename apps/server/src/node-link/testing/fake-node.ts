@@ -55,11 +55,14 @@ export class FakeNode {
   #ws: WebSocket | undefined
   #dial: NodeJS.Timeout | undefined
   #ticks: NodeJS.Timeout | undefined
+  readonly #headers: Record<string, string>
   #journal = ''
 
-  constructor(url: string, identity: Identity, installation: string) {
+  /** @param headers sent with each handshake, such as a proxy's */
+  constructor(url: string, identity: Identity, installation: string, headers: Record<string, string> = {}) {
     this.url = url
     this.identity = identity
+    this.#headers = headers
     this.#write(true, firstEntries(installation, NODE_CONFIG_OF_TESTS))
     this.#state = this.#fresh()
   }
@@ -163,7 +166,7 @@ export class FakeNode {
   }
 
   #open(link: number): void {
-    const ws = new WebSocket(this.url, { perMessageDeflate: false })
+    const ws = new WebSocket(this.url, { perMessageDeflate: false, headers: this.#headers })
     this.#ws = ws
     ws.on('open', () => this.step({ type: 'link_opened', link }))
     ws.on('message', (data: Buffer) => {
