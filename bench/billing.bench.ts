@@ -176,7 +176,7 @@ async function main(): Promise<void> {
       publicUrl: 'http://localhost',
       mailer: { kind: 'off', send: async () => undefined, close: () => undefined },
       attempts: { failed: () => undefined },
-      onEntitlementChanged: async () => undefined,
+      onEntitlementChanged: async () => 0,
     })
     const app = await createApp({
       config,

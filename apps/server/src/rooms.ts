@@ -84,7 +84,7 @@ export async function buildRooms(config: Config, protecting: ProtectionConfig, f
     publicUrl,
     mailer,
     attempts: protection.attempts,
-    onEntitlementChanged: async (tx, userId) => void (await enforceEntitlement(tx, userId)),
+    onEntitlementChanged: async (tx, userId) => (await enforceEntitlement(tx, userId)).length,
   })
   const nodeLinks = linksLater.set(
     createNodeLinks({
@@ -94,6 +94,7 @@ export async function buildRooms(config: Config, protecting: ProtectionConfig, f
       db,
       kv,
       log,
+      attempts: protection.attempts,
     }),
   )
   const tunnelDeps: TunnelDeps = {

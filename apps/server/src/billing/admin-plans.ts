@@ -5,6 +5,7 @@ import { newId } from '../platform/ids.ts'
 import { toMinor } from './money.ts'
 import type { Parts } from './parts.ts'
 import { listPlans, planById, type PlanRow } from './plan-store.ts'
+import { endWhatIsTooMuch } from './shrink.ts'
 
 export type PlanWish = {
   name: string
@@ -141,7 +142,7 @@ async function endWhatShrank(parts: Parts, tx: Tx, planId: string): Promise<void
     select e.user_id from entitlements e
      where e.plan_id = ${planId} and exists (select from connections c where c.user_id = e.user_id and c.status = 'connected')
      order by e.user_id`
-  for (const { user_id } of holders) await parts.onEntitlementChanged(tx, user_id)
+  for (const { user_id } of holders) await endWhatIsTooMuch(parts, tx, user_id)
 }
 
 /** A plan that somebody has or had is only taken from sale. @returns whether it is gone altogether */

@@ -10,6 +10,7 @@ import { nowOf, type Parts } from './parts.ts'
 import { planById } from './plan-store.ts'
 import { asking } from './stripe.ts'
 import { settleGrants } from './sync-store.ts'
+import { endWhatIsTooMuch } from './shrink.ts'
 import { syncCustomer } from './sync.ts'
 
 const DAY_MS = 86_400_000
@@ -57,7 +58,7 @@ export async function giveDays(
     await tx`
       insert into subscriptions (id, user_id, plan_id, plan_type, status, start_date, end_date, auto_renew, source)
       values (${newId()}, ${userId}, ${planId}, ${plan.billing_period}, 'active', ${now}, ${end}, false, ${source})`
-  await parts.onEntitlementChanged(tx, userId)
+  await endWhatIsTooMuch(parts, tx, userId)
 }
 
 async function extend(parts: Parts, userId: string, days: number): Promise<void> {
@@ -103,7 +104,7 @@ async function cancelNow(parts: Parts, userId: string): Promise<void> {
     await tx`
       update subscriptions set status = 'canceled', end_date = least(end_date, ${now}), ended_at = ${now}, updated_at = clock_timestamp()
        where id = ${found.id}`
-    await parts.onEntitlementChanged(tx, userId)
+    await endWhatIsTooMuch(parts, tx, userId)
     return undefined
   })
   if (!live) return

@@ -3,6 +3,7 @@ import { requeueEvents } from './inbox.ts'
 import { mailDay, notify } from './mails.ts'
 import { nowOf, type Parts } from './parts.ts'
 import { REFUND_JOB } from './refunds.ts'
+import { endWhatIsTooMuch } from './shrink.ts'
 
 export const LIFECYCLE_JOB = 'billing.lifecycle'
 const DAY_MS = 86_400_000
@@ -23,7 +24,7 @@ async function endPlans(parts: Parts, now: Date): Promise<void> {
         returning id, user_id, end_date`
       if (!row) return
       await notify(parts, tx, `ended:${row.id}:${row.end_date.toISOString()}`, { kind: 'ended', user_id: row.user_id })
-      await parts.onEntitlementChanged(tx, row.user_id)
+      await endWhatIsTooMuch(parts, tx, row.user_id, true)
     })
 }
 
@@ -40,7 +41,7 @@ async function lapse(parts: Parts, now: Date): Promise<void> {
         returning id, user_id, end_date, grace_until`
       if (!row) return
       await notify(parts, tx, `ended:${row.id}:${row.end_date.toISOString()}`, { kind: 'ended', user_id: row.user_id })
-      await parts.onEntitlementChanged(tx, row.user_id)
+      await endWhatIsTooMuch(parts, tx, row.user_id, true)
     })
 }
 

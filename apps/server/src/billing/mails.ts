@@ -8,12 +8,23 @@ import type { Parts } from './parts.ts'
 export const MAIL_JOB = 'billing.mail'
 
 const Payload = z.object({
-  kind: z.enum(['receipt', 'refunded', 'duplicate', 'payment_failed', 'payment_reminder', 'not_paid', 'ended']),
+  kind: z.enum([
+    'receipt',
+    'refunded',
+    'duplicate',
+    'payment_failed',
+    'payment_reminder',
+    'not_paid',
+    'shrunk',
+    'ended',
+  ]),
   user_id: z.uuid(),
   /** An amount as people read it, a day, a plan's name. */
   amount: z.string().optional(),
   day: z.string().optional(),
   plan: z.string().optional(),
+  /** What a changed plan allows, and how many connections it ended. */
+  limits: z.object({ ended: z.number(), devices: z.number(), connections: z.number() }).optional(),
 })
 export type Notice = z.infer<typeof Payload>
 
@@ -22,13 +33,15 @@ const dayText = (day: Date): string => day.toISOString().slice(0, 10)
 /** A point in time for a mail: its day, in UTC. */
 export const mailDay = dayText
 
+const counted = (count = 0, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`
+
 const billingPage = (publicUrl: string): { label: string; url: string } => ({
   label: 'Your plan and payments',
   url: `${publicUrl}/app/billing`,
 })
 
 /** The texts. They hold an amount, a day and a plan's name, nothing of the account. */
-function contentOf({ kind, amount = '', day = '', plan = '' }: Notice, publicUrl: string): Content {
+function contentOf({ kind, amount = '', day = '', plan = '', limits }: Notice, publicUrl: string): Content {
   const link = billingPage(publicUrl)
   switch (kind) {
     case 'receipt':
@@ -73,6 +86,15 @@ function contentOf({ kind, amount = '', day = '', plan = '' }: Notice, publicUrl
         subject: 'Your plan ends soon',
         paragraphs: [
           `The payment for your plan is still missing. Without it your plan ends on ${day}; your account and devices stay.`,
+        ],
+        link,
+      }
+    case 'shrunk':
+      return {
+        subject: 'Your plan has changed',
+        paragraphs: [
+          `Your plan is now ${plan}: ${counted(limits?.connections, 'connection')} at a time, ${counted(limits?.devices, 'device')}.`,
+          `What went beyond was ended, the oldest first: ${counted(limits?.ended, 'connection')}. Your devices stay; any of them can connect while there is room.`,
         ],
         link,
       }

@@ -35,8 +35,9 @@ export type BillingDeps = {
   /**
    * What a user may do has changed, in this transaction: the rooms above end what is no longer allowed. Runs again for
    * the same change without harm.
+   * @returns how many connections ended
    */
-  onEntitlementChanged(tx: Tx, userId: string): Promise<void>
+  onEntitlementChanged(tx: Tx, userId: string): Promise<number>
 }
 
 /** What every use case of this room is handed. */

@@ -7,6 +7,7 @@ import { moneyText } from './money.ts'
 import { nowOf, type Parts } from './parts.ts'
 import { plansOfPrices } from './plan-store.ts'
 import { reduce, type Act, type Reduced } from './reduce.ts'
+import { endWhatIsTooMuch } from './shrink.ts'
 import {
   beginSync,
   knownSubscriptions,
@@ -40,7 +41,16 @@ function ordersOf(facts: Facts): { started: string[]; givenUp: string[] } {
   return { started, givenUp }
 }
 
-async function tellChanges(parts: Parts, tx: Tx, userId: string, reduced: Reduced, changes: Change[], now: Date) {
+/** @returns whether the user was told that his plan has ended */
+async function tellChanges(
+  parts: Parts,
+  tx: Tx,
+  userId: string,
+  reduced: Reduced,
+  changes: Change[],
+  now: Date,
+): Promise<boolean> {
+  let toldEnd = false
   for (const change of changes) {
     const row = reduced.subscriptions.find(({ stripeId }) => stripeId === change.stripeId)
     if (!row) continue
@@ -53,9 +63,11 @@ async function tellChanges(parts: Parts, tx: Tx, userId: string, reduced: Reduce
       })
     const stood = change.before !== undefined && change.before.status !== 'canceled' && change.before.lapsed_at === null
     const over = row.status === 'canceled' || (row.status === 'past_due' && until <= now)
-    if (stood && over)
-      await notify(parts, tx, `ended:${row.stripeId}:${row.end.toISOString()}`, { kind: 'ended', user_id: userId })
+    if (!stood || !over) continue
+    await notify(parts, tx, `ended:${row.stripeId}:${row.end.toISOString()}`, { kind: 'ended', user_id: userId })
+    toldEnd = true
   }
+  return toldEnd
 }
 
 async function tellPayments(parts: Parts, tx: Tx, userId: string, payments: NewPayment[]) {
@@ -127,9 +139,9 @@ async function apply(
     await markApplied(tx, customer.stripe_customer_id, read.began, now)
     await queueActs(parts, tx, customer, userId, reduced)
     if (userId !== null) {
-      await tellChanges(parts, tx, userId, reduced, changes, now)
+      const toldEnd = await tellChanges(parts, tx, userId, reduced, changes, now)
       await tellPayments(parts, tx, userId, payments)
-      if (changes.length > 0) await parts.onEntitlementChanged(tx, userId)
+      if (changes.length > 0) await endWhatIsTooMuch(parts, tx, userId, toldEnd)
     }
     return changes
   })

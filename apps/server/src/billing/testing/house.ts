@@ -30,6 +30,8 @@ export type House = {
   /** Users whose entitlement was told to have changed. */
   changed: string[]
   badSignatures: number
+  /** How many connections the next changes of an entitlement are said to end. */
+  endedByChange: number
   /** Moves both clocks on, and does what time brings about. */
   days(n: number): Promise<void>
   /** Waits until every event is delivered and every job is done. */
@@ -91,7 +93,7 @@ export async function house(scope: Scope, { env = {}, off = false, jobs = true }
         }),
     ...env,
   })
-  const house = { badSignatures: 0 }
+  const house = { badSignatures: 0, endedByChange: 0 }
   const billing = createBilling({
     db: sql,
     config,
@@ -100,7 +102,10 @@ export async function house(scope: Scope, { env = {}, off = false, jobs = true }
     publicUrl: 'https://vpn.example.com',
     mailer: { kind: 'outbox', send: async (mail) => void mails.push(mail), close: () => undefined },
     attempts: { failed: () => void house.badSignatures++ },
-    onEntitlementChanged: async (_tx, userId) => void changed.push(userId),
+    async onEntitlementChanged(_tx, userId) {
+      changed.push(userId)
+      return house.endedByChange
+    },
   })
   const app = await createApp({ config, log, authenticate })
   defer(scope, () => app.close())

@@ -36,7 +36,7 @@ const billing = createBilling({
   publicUrl: 'https://vpn.example.com',
   mailer: { kind: 'off', send: async () => undefined, close: () => undefined },
   attempts: { failed: () => undefined },
-  onEntitlementChanged: async () => undefined,
+  onEntitlementChanged: async () => 0,
 })
 const app = await createApp({ config, log, authenticate })
 app.decorateRequest('idempotency', null)
