@@ -50,6 +50,7 @@ export class NodeLink {
   readonly id = newId()
   readonly #ws: WebSocket
   readonly #deps: LinkDeps
+  readonly #onForged: () => void
   readonly #book = new SlotBook()
   readonly #inflow = new Inflow(INFLOW_PER_SECOND, INFLOW_BURST, performance.now())
   readonly #warned = new Map<string, number>()
@@ -63,9 +64,11 @@ export class NodeLink {
   /** What must happen one after the other: totals, then acknowledgements, then the horizon. */
   #chain: Promise<void> = Promise.resolve()
 
-  constructor(ws: WebSocket, deps: LinkDeps) {
+  /** @param onForged hears of a proof that is none */
+  constructor(ws: WebSocket, deps: LinkDeps, onForged: () => void) {
     this.#ws = ws
     this.#deps = deps
+    this.#onForged = onForged
     this.#log = deps.log
     this.#state = createLink({ installation: deps.installation, authMs: AUTH_MS })
   }
@@ -174,9 +177,8 @@ export class NodeLink {
     const { registry, installation } = this.#deps
     try {
       const node = await registry.nodeForLink(auth.node_id)
-      if (!node) return this.step({ type: 'refused', reason: 'this node is not known here', dismissed: true })
-      if (!proves(node, { installation, nonce }, auth.signature))
-        return this.step({ type: 'refused', reason: 'the proof is wrong', dismissed: false })
+      if (!node) return this.#refuse('this node is not known here', true)
+      if (!proves(node, { installation, nonce }, auth.signature)) return this.#refuse('the proof is wrong', false)
       this.#node = node
       this.#log = this.#deps.log.child({ server_id: node.serverId })
       this.step({ type: 'verified', config: node.config, watch: this.#deps.watched(node.serverId) })
@@ -184,6 +186,11 @@ export class NodeLink {
       this.#log.warn({ err }, 'a node could not be looked up')
       this.step({ type: 'refused', reason: 'not now', dismissed: false })
     }
+  }
+
+  #refuse(reason: string, dismissed: boolean): void {
+    this.#onForged()
+    this.step({ type: 'refused', reason, dismissed })
   }
 
   async #readRows(since: string | null): Promise<void> {

@@ -1,5 +1,6 @@
 import { CLOSE, type Counters } from '@prime-vpn/node-protocol'
 import { HEARTBEAT_S, NODE_CONFIG, NODE_DISMISSED } from '../fleet/index.ts'
+import type { Attempts } from '../platform/attempts.ts'
 import type { Sql } from '../platform/db/index.ts'
 import type { UpgradeRoute } from '../platform/http/index.ts'
 import { newId } from '../platform/ids.ts'
@@ -28,6 +29,8 @@ export type NodeLinksDeps = {
   db: Sql
   kv: Kv
   log: Log
+  /** Hears of proofs that prove nothing. */
+  attempts: Pick<Attempts, 'failed'>
 }
 
 export type NodeLinks = {
@@ -103,8 +106,8 @@ class Links implements NodeLinks {
       health: (link, health) => this.#beats.note(link, soundHealth(health)),
     }
     this.route = linkRoute({
-      open: (ws) => {
-        const link = new NodeLink(ws, linkDeps)
+      open: (ws, req) => {
+        const link = new NodeLink(ws, linkDeps, () => deps.attempts.failed(req, 'signature'))
         this.#all.add(link)
         return link
       },

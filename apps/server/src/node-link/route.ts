@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { RawData, WebSocket } from 'ws'
 import { MAX_MESSAGE_BYTES } from '@prime-vpn/node-protocol'
 import type { UpgradeRequest, UpgradeRoute } from '../platform/http/index.ts'
@@ -43,7 +44,7 @@ function boundStranger(req: UpgradeRequest, ws: WebSocket, link: NodeLink): void
 }
 
 export type RouteDeps = {
-  open: (ws: WebSocket) => NodeLink
+  open: (ws: WebSocket, req: IncomingMessage) => NodeLink
   /** The socket has gone. */
   gone: (link: NodeLink) => void
   ping: (link: NodeLink, ms: number) => void
@@ -63,7 +64,7 @@ export function linkRoute({ open, gone, ping }: RouteDeps): UpgradeRoute & { pro
       const leave = gate.enter(req.raw.socket.remoteAddress ?? '')
       try {
         const ws = await accept()
-        const link = open(ws)
+        const link = open(ws, req.raw)
         leaves.set(link, leave)
         boundStranger(req, ws, link)
         const pings = keepAlive(ws, (ms) => ping(link, ms))

@@ -16,11 +16,13 @@ async function door(t: TestContext) {
   const kv = memoryKv()
   defer(t, () => kv.close())
   const registry = new TestRegistry()
-  const { links, url } = await anInstance(t, { db, kv, registry })
+  const failed: string[] = []
+  const attempts = { failed: (_req: unknown, kind: string) => void failed.push(kind) }
+  const { links, url } = await anInstance(t, { db, kv, registry, attempts })
   const server = await aServer(db)
   const identity = newIdentity(server)
   registry.nodes.set(identity.nodeId, identity)
-  return { db, registry, links, url: `${url}/api/v1/node/link`, server, identity }
+  return { db, registry, failed, links, url: `${url}/api/v1/node/link`, server, identity }
 }
 
 type Said = { type: string; nonce?: string; reason?: string }
@@ -66,7 +68,7 @@ test('a right proof is welcomed; the same proof on another socket is not', async
 })
 
 test("another node's key, another installation and a cut signature prove nothing", async (t) => {
-  const { url, identity } = await door(t)
+  const { url, identity, failed } = await door(t)
   const other = newIdentity(identity.serverId)
   const tries: ((nonce: string) => string)[] = [
     (nonce) => proofOf({ ...other, nodeId: identity.nodeId }, INSTALLATION, nonce),
@@ -79,19 +81,21 @@ test("another node's key, another installation and a cut signature prove nothing
     ws.send(auth(identity.nodeId, attempt(nonce)))
     assert.equal(await closed, 4401)
   }
+  assert.deepEqual(failed, ['signature', 'signature', 'signature', 'signature'], 'each is a failed attempt')
 })
 
 test('a node nobody knows is told to stop for good', async (t) => {
-  const { url, identity, registry } = await door(t)
+  const { url, identity, registry, failed } = await door(t)
   registry.nodes.clear()
   const { ws, nonce, heard, closed } = await dial(t, url)
   ws.send(auth(identity.nodeId, proofOf(identity, INSTALLATION, nonce)))
   assert.equal(await closed, 4401)
   assert.equal(heard.at(-1)?.type, 'dismissed')
+  assert.deepEqual(failed, ['signature'])
 })
 
 test('while the database cannot say who a node is, it is asked to come back, not dismissed', async (t) => {
-  const { url, identity, registry } = await door(t)
+  const { url, identity, registry, failed } = await door(t)
   registry.nodeForLink = async () => {
     throw new Error('no database')
   }
@@ -102,6 +106,7 @@ test('while the database cannot say who a node is, it is asked to come back, not
     heard.some(({ type }) => type === 'dismissed'),
     false,
   )
+  assert.deepEqual(failed, [], 'our own fault is no attempt of theirs')
 })
 
 test('before the proof nothing else is heard: reports, nonsense, binary and much data end the socket', async (t) => {

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Health } from '../../fleet/index.ts'
+import { uncountedAttempts, type Attempts } from '../../platform/attempts.ts'
 import { one, type Db, type Sql } from '../../platform/db/index.ts'
 import { Upgrades, type UpgradeRoute } from '../../platform/http/index.ts'
 import { newId } from '../../platform/ids.ts'
@@ -142,10 +143,10 @@ export type Instance = { links: NodeLinks; url: string }
 /** An instance that holds links. */
 export async function anInstance(
   scope: Scope,
-  deps: { db: Sql; kv: Kv; registry: NodeRegistry; desired?: DesiredState },
+  deps: { db: Sql; kv: Kv; registry: NodeRegistry; desired?: DesiredState; attempts?: Pick<Attempts, 'failed'> },
 ): Promise<Instance> {
-  const { db, kv, registry, desired = desiredOf(db) } = deps
-  const links = createNodeLinks({ installation: INSTALLATION, db, kv, registry, desired, log: silent })
+  const { db, kv, registry, desired = desiredOf(db), attempts = uncountedAttempts } = deps
+  const links = createNodeLinks({ installation: INSTALLATION, db, kv, registry, desired, log: silent, attempts })
   const url = await listen(scope, [links.route])
   await links.start()
   defer(scope, () => links.stop())
