@@ -55,6 +55,21 @@ test('the last counters of a tunnel are written at once', async (t) => {
   assert.deepEqual([sent, final], [5n, true])
 })
 
+test('the first handshake of a peer is written at once, later ones wait for company', async (t) => {
+  const ledger = aLedger(t)
+  const a = await tunnel()
+  const shaken = counters(a, 5n, { handshake_at: Math.floor(Date.now() / 1000) })
+  const began = performance.now()
+  await ledger.add(report(1_000, shaken))
+  assert.ok(performance.now() - began < 1_000)
+  let stored = false
+  void ledger.add(report(2_000, { ...shaken, rx: '9' })).then(() => (stored = true))
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  assert.equal(stored, false)
+  await ledger.add(report(3_000, { ...shaken, version: shaken.version + 1 }))
+  assert.ok(performance.now() - began < 1_500, 'the slot has a new peer')
+})
+
 test('an interface that began anew between two writes counts both lives', async (t) => {
   const ledger = aLedger(t)
   const a = await tunnel()

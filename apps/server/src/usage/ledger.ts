@@ -3,11 +3,12 @@ import type { NodeReport } from '../node-link/index.ts'
 import type { Sql } from '../platform/db/index.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Log } from '../platform/log.ts'
+import { FirstHandshakes } from './first-handshakes.ts'
 import { foldReports, type Counted } from './fold-store.ts'
 import { sound } from './sound.ts'
 import { ReportSpeeds } from './speed.ts'
 
-/** Reports wait so long for company; those of removed peers do not. */
+/** Reports wait so long for company; those of removed peers and first handshakes, for which others wait, do not. */
 const FLUSH_MS = 2_000
 const RETRY_MS = 1_000
 /** Rows of one statement. */
@@ -29,12 +30,15 @@ export function createLedger({ db, log, clock }: { db: Sql; log: Log; clock: Clo
   /** By slot; several only where the kernel began anew or the slot changed hands meanwhile. */
   const waiting = new Map<string, Counted[]>()
   const speeds = new ReportSpeeds()
+  const handshakes = new FirstHandshakes()
   let stored = Promise.withResolvers<void>()
   let timer: NodeJS.Timeout | undefined
   let dueAt = Infinity
   let running: Promise<void> | undefined
 
-  function take(report: NodeReport): void {
+  /** @returns whether something of it should be written at once */
+  function take(report: NodeReport): boolean {
+    let urgent = report.final
     for (const counters of report.peers) {
       const { slot, version, epoch } = counters
       const told = sound(counters, clock.now())
@@ -45,9 +49,13 @@ export function createLedger({ db, log, clock }: { db: Sql; log: Log; clock: Clo
       const { rx, tx } = told
       const bytesPerSecond =
         report.at === null ? 0n : speeds.note(report.serverId, slot, { version, epoch, at: report.at, rx, tx })
-      if (report.final) speeds.forget(report.serverId, slot)
+      if (report.final) {
+        speeds.forget(report.serverId, slot)
+        handshakes.forget(report.serverId, slot)
+      } else if (told.handshakeAt > 0 && handshakes.note(report.serverId, slot, version)) urgent = true
       put({ serverId: report.serverId, slot, version, epoch, ...told, bytesPerSecond, final: report.final })
     }
+    return urgent
   }
 
   function put(next: Counted): void {
@@ -124,9 +132,9 @@ export function createLedger({ db, log, clock }: { db: Sql; log: Log; clock: Clo
 
   return {
     add(report) {
-      take(report)
+      const urgent = take(report)
       if (waiting.size === 0) return running ?? Promise.resolve()
-      plan(report.final ? 0 : FLUSH_MS)
+      plan(urgent ? 0 : FLUSH_MS)
       return stored.promise
     },
     flush,
