@@ -21,7 +21,9 @@ const stopping = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stopping.abort())
 
 const files = await findTests(root, words)
-ensureTools([...files.unit, ...files.network].some((path) => path.startsWith('apps/web/')))
+ensureTools(
+  [...files.unit, ...files.network].some((path) => path.startsWith('apps/web/') || path.startsWith('e2e/passkey')),
+)
 const folder = await makeRunFolder() // stands for the temporary one in everything that tests start
 const clusterFolder = await makeRunFolder(await clusterParent())
 Object.assign(process.env, { PATH, TMPDIR: folder, ...(long ? { PRIME_LONG: '1' } : {}) })
