@@ -64,6 +64,14 @@ export async function resumeSubscription(parts: Parts, userId: string): Promise<
   })
 }
 
+/** A customer's own refund ends the subscription: a change beside it would only make credit of what goes back. */
+async function assertNotGivenBack(db: Db, stripeId: string): Promise<void> {
+  const [own] = await db`
+    select from refunds r join payments p on p.id = r.payment_id
+     where p.stripe_subscription_id = ${stripeId} and r.by_user and r.status <> 'failed'`
+  if (own) throw new Conflict('You asked for your money back: this subscription ends.')
+}
+
 /**
  * Another plan from now on: what is unused of the old one is credited, the difference charged at once. A card that does
  * not pay leaves everything as it was.
@@ -75,6 +83,7 @@ export async function changePlan(parts: Parts, userId: string, planId: string): 
   const { live, customer } = await ownSubscription(parts, userId)
   if (live.status === 'past_due') throw new Conflict('Your last payment is missing. Pay it first.')
   if (live.plan_id === plan.id) throw new Conflict('This is your plan already.')
+  await assertNotGivenBack(parts.db, live.stripe_subscription_id)
   await asking(async () => {
     const { stripe: price, currency } = await priceIn(parts, plan, live.currency ?? undefined)
     if (live.currency !== null && currency !== live.currency)

@@ -9,7 +9,8 @@ import type { KnownCustomer } from './customers.ts'
 import { notify } from './mails.ts'
 import { moneyText, toDecimal, toMinor } from './money.ts'
 import { nowOf, type Parts } from './parts.ts'
-import { isRefusal } from './stripe.ts'
+import { returnCredit, takeCredit, wasChangedAfter, type Paid } from './refund-credit.ts'
+import { asking, isRefusal } from './stripe.ts'
 import { syncCustomer } from './sync.ts'
 
 export const REFUND_JOB = 'billing.refund'
@@ -70,6 +71,19 @@ function assertOwnRight(parts: Parts, payment: Payment, wish: RefundWish): void 
     throw new Forbidden(`A payment can be refunded within ${parts.config.REFUND_WINDOW_DAYS} days. Please ask support.`)
 }
 
+/**
+ * A change of plan turned a part of the first payment into credit, or was paid on top of it: then it takes staff to say
+ * what goes back.
+ */
+async function assertUnchanged(parts: Parts, userId: string, paymentId: string): Promise<void> {
+  const paid = await maybeOne(parts.db<Paid[]>`
+    select c.stripe_customer_id, p.stripe_subscription_id, p.stripe_invoice_id, p.paid_at, p.currency
+      from payments p join billing_customers c on c.id = p.customer_id
+     where p.id = ${paymentId} and c.user_id = ${userId} and c.stripe_customer_id is not null`)
+  if (paid && (await asking(() => wasChangedAfter(parts.stripe().sdk, paid))))
+    throw new Forbidden('Your plan was changed after this payment. Please ask support.')
+}
+
 async function recordRefund(parts: Parts, tx: Tx, asker: Asker, wish: RefundWish): Promise<string> {
   const payment = await lockPayment(tx, wish.payment_id)
   if (!payment || (!asker.isStaff && payment.user_id !== asker.userId)) throw new NotFound('The payment')
@@ -103,29 +117,43 @@ async function recordRefund(parts: Parts, tx: Tx, asker: Asker, wish: RefundWish
   return id
 }
 
-type Due = {
+type Due = Paid & {
   id: string
   amount_minor: number
-  currency: string
+  /** Of the payment, after this and every other refund. */
+  left_minor: bigint
   by_user: boolean
+  created_at: Date
   stripe_charge_id: string
   customer_id: string
-  stripe_customer_id: string
   user_id: string | null
   trial_used_at: Date | null
 }
 
+const dueRefund = (db: Db, id: string): Promise<Due | undefined> =>
+  maybeOne(db<Due[]>`
+    select r.id, r.amount_minor, p.currency, r.by_user, r.created_at, p.stripe_charge_id, p.stripe_subscription_id,
+           p.stripe_invoice_id, p.paid_at, c.id as customer_id, c.stripe_customer_id, c.user_id, c.trial_used_at,
+           p.amount_minor - (select sum(o.amount_minor) from refunds o
+                              where o.payment_id = p.id and o.status <> 'failed') as left_minor
+      from refunds r join payments p on p.id = r.payment_id join billing_customers c on c.id = p.customer_id
+     where r.id = ${id} and r.status = 'pending' and r.stripe_refund_id is null`)
+
+async function refuse(parts: Parts, { id }: Due, code: string | undefined): Promise<void> {
+  await parts.db`update refunds set status = 'failed' where id = ${id} and stripe_refund_id is null`
+  parts.log.warn({ refund: id, code }, 'a refund was refused')
+}
+
 /** Asks Stripe for a recorded refund; the same key however often. A clear no makes it `failed`. */
 export async function performRefund(parts: Parts, refundId: string): Promise<void> {
-  const due = await maybeOne(parts.db<Due[]>`
-    select r.id, r.amount_minor, p.currency, r.by_user, p.stripe_charge_id, c.id as customer_id, c.stripe_customer_id,
-           c.user_id, c.trial_used_at
-      from refunds r join payments p on p.id = r.payment_id join billing_customers c on c.id = p.customer_id
-     where r.id = ${refundId} and r.status = 'pending' and r.stripe_refund_id is null`)
+  const due = await dueRefund(parts.db, refundId)
   if (!due) return
   const customer: KnownCustomer = { ...due, id: due.customer_id }
+  const { sdk } = parts.stripe()
+  if (due.by_user && (await wasChangedAfter(sdk, due))) return refuse(parts, due, 'plan_changed')
+  const credit = await takeCredit(sdk, due, Number(due.left_minor), due.id)
   try {
-    const made = await parts.stripe().sdk.refunds.create(
+    const made = await sdk.refunds.create(
       {
         charge: due.stripe_charge_id,
         amount: due.amount_minor,
@@ -147,8 +175,8 @@ export async function performRefund(parts: Parts, refundId: string): Promise<voi
     })
   } catch (error) {
     if (!isRefusal(error)) throw error
-    await parts.db`update refunds set status = 'failed' where id = ${due.id} and stripe_refund_id is null`
-    parts.log.warn({ refund: due.id, code: (error as { code?: string }).code }, 'a refund was refused')
+    if (credit > 0) await returnCredit(sdk, due, credit, due.id)
+    await refuse(parts, due, (error as { code?: string }).code)
   }
   await syncCustomer(parts, customer)
 }
@@ -186,6 +214,7 @@ export async function refundPayment(parts: Parts, asker: Asker, wish: RefundWish
   parts.stripe()
   let id = asker.idempotency?.found ?? undefined
   if (id === undefined || !(await refundById(parts.db, id))) {
+    if (!asker.isStaff) await assertUnchanged(parts, asker.userId, wish.payment_id)
     try {
       id = await parts.db.begin((tx) => recordRefund(parts, tx, asker, wish))
     } catch (error) {

@@ -131,7 +131,8 @@ export function completeCheckout(world: World, session: CheckoutSession, card: C
   if (intent) confirmIntent(world, intent, method.id, true)
   session.status = 'complete'
   if (session.automatic_tax.enabled) session.automatic_tax.status = 'complete'
-  session.payment_status = invoice.total === 0 ? 'no_payment_required' : invoice.status === 'paid' ? 'paid' : 'unpaid'
+  session.payment_status =
+    invoice.amount_due === 0 ? 'no_payment_required' : invoice.status === 'paid' ? 'paid' : 'unpaid'
   session.subscription = subscription.id
   session.invoice = invoice.id
   session.url = null

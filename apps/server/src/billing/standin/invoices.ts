@@ -29,7 +29,7 @@ function discounted(store: Store, subscription: Subscription, amount: number): n
   return Math.max(0, amount - off)
 }
 
-/** A draft for a subscription. Credits below zero are lost to the customer's balance, which this stand-in does not keep. */
+/** A draft for a subscription. One below zero becomes the customer's credit when it is finalized. */
 export function draftInvoice(
   { store, emit }: World,
   subscription: Subscription,
@@ -37,13 +37,10 @@ export function draftInvoice(
   lines: Line[],
 ): Invoice {
   const id = store.newId('invoice')
-  const amount = Math.max(
-    0,
-    discounted(
-      store,
-      subscription,
-      lines.reduce((sum, { amount }) => sum + amount, 0),
-    ),
+  const amount = discounted(
+    store,
+    subscription,
+    lines.reduce((sum, { amount }) => sum + amount, 0),
   )
   const sums = taxed(amount, subscription.automatic_tax.enabled)
   const invoice = store.add<Invoice>({
@@ -57,9 +54,11 @@ export function draftInvoice(
     billing_reason: reason,
     currency: subscription.currency,
     ...sums,
-    amount_due: sums.total,
+    amount_due: Math.max(0, sums.total),
     amount_paid: 0,
-    amount_remaining: sums.total,
+    amount_remaining: Math.max(0, sums.total),
+    starting_balance: 0,
+    ending_balance: null,
     attempt_count: 0,
     auto_advance: true,
     next_payment_attempt: null,
@@ -85,15 +84,29 @@ export function draftInvoice(
   return invoice
 }
 
-/** Numbers the invoice and opens its payment; one without an amount is paid at once. */
+/** Credit is below zero, as at Stripe. What an invoice uses up, or brings, is settled when it is finalized. */
+function settleBalance(store: Store, invoice: Invoice): void {
+  const customer = store.get('customer', invoice.customer)
+  // A file of an earlier version knows no balance.
+  const before = customer.balance || 0
+  const due = invoice.total + before
+  customer.balance = Math.min(0, due)
+  invoice.starting_balance = before
+  invoice.ending_balance = customer.balance
+  invoice.amount_due = Math.max(0, due)
+  invoice.amount_remaining = invoice.amount_due
+}
+
+/** Numbers the invoice and opens its payment; one with nothing due is paid at once. */
 export function finalize({ store, emit, base }: World, invoice: Invoice): void {
   invoice.status = 'open'
   invoice.number = `STANDIN-${String(store.nextNumber()).padStart(6, '0')}`
   invoice.status_transitions.finalized_at = store.now
   invoice.hosted_invoice_url = `${base()}/i/${invoice.id}`
   invoice.invoice_pdf = `${base()}/i/${invoice.id}/pdf`
+  settleBalance(store, invoice)
   emit('invoice.finalized', invoice)
-  if (invoice.total === 0) {
+  if (invoice.amount_due === 0) {
     invoice.status = 'paid'
     invoice.status_transitions.paid_at = store.now
     emit('invoice.paid', invoice)
@@ -106,7 +119,7 @@ export function finalize({ store, emit, base }: World, invoice: Invoice): void {
     object: 'payment_intent',
     created: store.now,
     livemode: false,
-    amount: invoice.total,
+    amount: invoice.amount_due,
     amount_received: 0,
     currency: invoice.currency,
     customer: invoice.customer,
@@ -124,7 +137,7 @@ export function finalize({ store, emit, base }: World, invoice: Invoice): void {
     created: store.now,
     livemode: false,
     invoice: invoice.id,
-    amount_requested: invoice.total,
+    amount_requested: invoice.amount_due,
     amount_paid: null,
     currency: invoice.currency,
     is_default: true,

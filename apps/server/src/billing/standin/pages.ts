@@ -93,7 +93,7 @@ function portalPage({ store }: World, sessionId: string): PageAnswer {
   const pay = owed
     .map(
       (invoice) =>
-        `<button name="invoice" value="${invoice.id}">Pay ${escape(money(invoice.total, invoice.currency))}</button>`,
+        `<button name="invoice" value="${invoice.id}">Pay ${escape(money(invoice.amount_due, invoice.currency))}</button>`,
     )
     .join('')
   const back = session.return_url === null ? '' : `<p><a href="${escape(session.return_url)}">Back</a></p>`

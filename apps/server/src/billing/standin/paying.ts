@@ -26,7 +26,7 @@ function settle(world: World, invoice: Invoice, intent: PaymentIntent): void {
     payment.amount_paid = intent.amount
   }
   invoice.status = 'paid'
-  invoice.amount_paid = invoice.total
+  invoice.amount_paid = invoice.amount_due
   invoice.amount_remaining = 0
   invoice.next_payment_attempt = null
   invoice.status_transitions.paid_at = store.now

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { endpoint } from './endpoint.ts'
+import { badParam } from './failure.ts'
 import { f } from './form.ts'
 import { attach, ownMethod } from './methods.ts'
 import { endSubscription } from './subscribing.ts'
@@ -35,6 +36,7 @@ export const peopleEndpoints = [
       email,
       name,
       currency: null,
+      balance: 0,
       metadata,
       address: addressOf(address),
       invoice_settings: { default_payment_method: null },
@@ -66,6 +68,32 @@ export const peopleEndpoints = [
     emit('customer.deleted', customer)
     return { id, object: 'customer', deleted: true }
   }),
+  endpoint(
+    'POST',
+    '/v1/customers/:id/balance_transactions',
+    { amount: f.int, currency: f.currency, description: f.text.optional(), metadata: f.metadata.optional() },
+    ({ store, emit }, { amount, currency, description = null, metadata = {} }, [id = '']) => {
+      const customer = store.get('customer', id)
+      if (customer.currency !== null && customer.currency !== currency)
+        throw badParam('currency', 'You cannot combine currencies on a single customer.')
+      customer.currency = currency
+      customer.balance = (customer.balance || 0) + amount
+      emit('customer.updated', customer)
+      return {
+        id: `cbtxn_${store.nextNumber()}`,
+        object: 'customer_balance_transaction',
+        created: store.now,
+        livemode: false,
+        type: 'adjustment',
+        customer: id,
+        amount,
+        currency,
+        description,
+        ending_balance: customer.balance,
+        metadata,
+      }
+    },
+  ),
   endpoint('GET', '/v1/payment_methods/:id', {}, ({ store }, _params, [id = '']) => store.get('payment_method', id)),
   endpoint('POST', '/v1/payment_methods/:id/attach', { customer: f.text }, (world, { customer }, [id = '']) => {
     const method = attach(world.store, id, customer)

@@ -9,6 +9,8 @@ export type Customer = {
   email: string | null
   name: string | null
   currency: string | null
+  /** Minor units; below zero is credit for coming invoices. */
+  balance: number
   metadata: Metadata
   address: { country: string; postal_code: string | null } | null
   invoice_settings: { default_payment_method: string | null }
@@ -141,6 +143,8 @@ export type Invoice = {
   amount_due: number
   amount_paid: number
   amount_remaining: number
+  starting_balance: number
+  ending_balance: number | null
   attempt_count: number
   auto_advance: boolean
   next_payment_attempt: number | null

@@ -1,0 +1,66 @@
+import type Stripe from 'stripe'
+
+/** A payment as far as changes of plan after it matter. */
+export type Paid = {
+  stripe_customer_id: string
+  stripe_subscription_id: string | null
+  stripe_invoice_id: string | null
+  paid_at: Date
+  currency: string
+}
+
+const MOST = 500
+
+/** The subscription's invoices since the payment, its own left out; oldest first. */
+async function invoicesAfter(sdk: Stripe, paid: Paid): Promise<Stripe.Invoice[]> {
+  if (paid.stripe_subscription_id === null) return []
+  const all = await sdk.invoices
+    .list({ customer: paid.stripe_customer_id, subscription: paid.stripe_subscription_id, limit: 100 })
+    .autoPagingToArray({ limit: MOST })
+  const since = Math.floor(paid.paid_at.getTime() / 1000)
+  return all
+    .filter(({ id, created, status }) => id !== paid.stripe_invoice_id && created >= since && status !== 'void')
+    .toReversed()
+}
+
+/** Whether the plan was changed after this payment: its money then also stands in a credit or in another payment. */
+export const wasChangedAfter = async (sdk: Stripe, paid: Paid): Promise<boolean> =>
+  (await invoicesAfter(sdk, paid)).some(({ billing_reason }) => billing_reason === 'subscription_update')
+
+/** Minor units of this payment that changes of plan turned into credit; what was paid later brings its own. */
+async function creditOf(sdk: Stripe, paid: Paid): Promise<number> {
+  let credit = 0
+  for (const { amount_paid, total } of await invoicesAfter(sdk, paid)) {
+    if (amount_paid > 0) break
+    credit += Math.max(0, -total)
+  }
+  return credit
+}
+
+/**
+ * Takes back the credit that would stand beside a refund: what a payment gave back and what it left as credit never
+ * exceed it. Safe to run again: what counts is the balance as it is.
+ * @param left minor units of the payment that stay paid after the refund
+ * @returns minor units that were taken
+ */
+export async function takeCredit(sdk: Stripe, paid: Paid, left: number, refundId: string): Promise<number> {
+  const credit = await creditOf(sdk, paid)
+  if (credit <= left) return 0
+  const customer = await sdk.customers.retrieve(paid.stripe_customer_id)
+  if (customer.deleted || customer.currency?.toUpperCase() !== paid.currency) return 0
+  const amount = Math.min(credit, Math.max(0, -customer.balance)) - left
+  if (amount <= 0) return 0
+  await moveBalance(sdk, paid, amount, `refund:${refundId}:credit:${amount}`)
+  return amount
+}
+
+/** Gives taken credit back: the refund was refused. */
+export const returnCredit = (sdk: Stripe, paid: Paid, amount: number, refundId: string) =>
+  moveBalance(sdk, paid, -amount, `refund:${refundId}:credit-back:${amount}`)
+
+const moveBalance = (sdk: Stripe, paid: Paid, amount: number, idempotencyKey: string) =>
+  sdk.customers.createBalanceTransaction(
+    paid.stripe_customer_id,
+    { amount, currency: paid.currency.toLowerCase(), description: 'Refund of the payment behind this credit' },
+    { idempotencyKey },
+  )
