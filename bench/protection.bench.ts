@@ -65,7 +65,8 @@ async function start(variant: Variant): Promise<Started> {
     ...(kv ? { kv, redis: kv.client } : {}),
   })
   const caller = parseNetwork('127.0.0.1')
-  if (variant === 'banned' && caller) kit.protection.state.bans.apply({ network: caller, leftMs: 3_600_000 })
+  if (variant === 'banned' && caller)
+    kit.protection.state.bans.apply({ network: caller, leftMs: 3_600_000, byStaff: false })
   await kit.app.listen({ host: '127.0.0.1', port: 0 })
   return { port: (kit.app.server.address() as AddressInfo).port, kit }
 }

@@ -17,11 +17,11 @@ create index bans_within on bans using gist (network inet_ops);
 
 create function tell_ban() returns trigger language plpgsql as $$
 begin
-  -- Time left instead of a point in time: instances whose clocks differ end it together.
+  -- Block, milliseconds, kind. Time left instead of a point in time: instances whose clocks differ end it together.
   if tg_op = 'DELETE' then
-    perform pg_notify('bans', old.network || ' 0');
+    perform pg_notify('bans', old.network || ' 0 ' || old.kind);
   else
-    perform pg_notify('bans', new.network || ' ' || greatest(0, ceil(extract(epoch from new.until - clock_timestamp()) * 1000)));
+    perform pg_notify('bans', new.network || ' ' || greatest(0, ceil(extract(epoch from new.until - clock_timestamp()) * 1000)) || ' ' || new.kind);
   end if;
   return null;
 end $$;

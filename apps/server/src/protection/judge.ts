@@ -4,6 +4,7 @@ import type { Traffic } from './adaptive/adaptive.ts'
 import type { Client } from './client.ts'
 import type { Identity } from './identity.ts'
 import type { Standing, Wish } from './limiter/limiter.ts'
+import { bannedMs } from './bans/bans.ts'
 import { ipBanned, rateLimited, seconds } from './refusals.ts'
 import { FLEET_ANONYMOUS_FACTOR, type RouteKind, type RuleName } from './rules.ts'
 import type { State } from './state.ts'
@@ -29,6 +30,11 @@ export type Told = Record<string, string> | null
 /** Above the global limit an address that keeps to so many requests a minute still passes. */
 const GLOBAL_EXEMPT = 10
 
+/** Openings of a node's link that a banned address (IPv6: /48) may try in a minute; a node that is away tries fewer. */
+const BANNED_LINKS_A_MINUTE = 20
+
+const blockId = ({ ids: { prefix, address } }: Client): string => (prefix ?? address).id
+
 const isUser = (identity: Identity): identity is { userId: string } => identity !== null && typeof identity === 'object'
 
 /** Judges requests in the order of api.md, section 7. */
@@ -48,8 +54,11 @@ export class Judge {
 
   /** @throws 429 IP_BANNED. Memory only. */
   assertNotBanned(call: Call, client: Client): void {
-    if (client.listed) return
-    const left = this.#state.bans.leftMs(client.address)
+    const { bans, fleet, links } = this.#state
+    let left = bannedMs(client, bans, fleet)
+    // A node's neighbour must not cut its link: its proof decides. Strangers there get few tries at it.
+    if (left > 0 && call.rule === 'NODE_LINK' && links.count(blockId(client)) <= BANNED_LINKS_A_MINUTE)
+      left = bans.leftByStaffMs(client.address)
     if (left > 0) this.#refuse(call, client, 'BAN', ipBanned(seconds(left)))
   }
 

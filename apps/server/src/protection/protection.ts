@@ -196,6 +196,7 @@ export function createProtection(deps: ProtectionDeps): Protection {
     allowedOrigins: new Set([...http.CORS_ORIGINS, ...(http.PUBLIC_URL ? [http.PUBLIC_URL] : [])]),
     perAddress: new MinuteCounters(now),
     perPrefix: new MinuteCounters(now),
+    links: new MinuteCounters(now),
     global,
     exhausted,
     closed,
@@ -214,7 +215,8 @@ export function createProtection(deps: ProtectionDeps): Protection {
     ends.push(() => clearInterval(timer))
   }
   const sweep = () => {
-    for (const kept of [state.perAddress, state.perPrefix, bad, exhausted, closed, badShut, violations]) kept.sweep()
+    for (const kept of [state.perAddress, state.perPrefix, state.links, bad, exhausted, closed, badShut, violations])
+      kept.sweep()
   }
 
   return {

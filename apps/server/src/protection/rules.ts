@@ -14,7 +14,6 @@ export const RULES = [
   'API',
   'IP',
   'AUTH_FACTOR',
-  'AUTH_CODE',
   'AUTH_DEVICE_CODE',
   'AUTH_ACCOUNT_NETWORK',
 ] as const
@@ -36,7 +35,6 @@ export const DEFAULT_LIMITS: Readonly<Record<RuleName, Limit>> = {
   API: rule(60, MINUTE, 20),
   IP: rule(100, MINUTE),
   AUTH_FACTOR: rule(10, HOUR),
-  AUTH_CODE: rule(3, HOUR),
   AUTH_DEVICE_CODE: rule(300, HOUR),
   AUTH_ACCOUNT_NETWORK: rule(1, MINUTE),
 }
@@ -53,7 +51,6 @@ export const KEYS_OF: Readonly<Record<RuleName, readonly RuleKey[]>> = {
   API: ['user', 'address'],
   IP: ['address'],
   AUTH_FACTOR: ['account'],
-  AUTH_CODE: ['account'],
   AUTH_DEVICE_CODE: ['all'],
   AUTH_ACCOUNT_NETWORK: ['account', 'address'],
 }

@@ -54,10 +54,10 @@ async function raw(
   return { closed: await closed, text }
 }
 
-const ban = (kit: Kit, text: string) => {
+const ban = (kit: Kit, text: string, byStaff = false) => {
   const network = parseNetwork(text)
   assert.ok(network)
-  kit.protection.state.bans.apply({ network, leftMs: 3_600_000 })
+  kit.protection.state.bans.apply({ network, leftMs: 3_600_000, byStaff })
 }
 
 test('a banned address hears IP_BANNED with the headers of every answer, on one connection, without the router', async (t) => {
@@ -78,6 +78,20 @@ test('a banned address hears IP_BANNED with the headers of every answer, on one 
     assert.ok(first.headers[name], name)
   assert.equal(first.socket, second.socket)
   assert.equal(judged.mock.callCount(), 0)
+})
+
+test('no ban that comes by itself shuts out one of our nodes and who is behind it; one by staff does', async (t) => {
+  const node = '2001:db8:7:1::1'
+  const kit = await listening(t, { fleet: () => [node], env: { TRUSTED_PROXIES: '127.0.0.2' } })
+  const from = (client: string) =>
+    send(kit.port, '/plans', { from: '127.0.0.2', headers: { 'x-forwarded-for': client } })
+  ban(kit, '2001:db8:7::/48')
+  assert.equal((await from('2001:db8:7:2::1')).status, 429)
+  assert.equal((await from(node)).status, 200)
+  assert.equal((await kit.send({ method: 'GET', url: '/plans', remoteAddress: node })).status, 200)
+  ban(kit, '2001:db8:7::/48', true)
+  assert.equal((await from(node)).status, 429)
+  assert.equal((await kit.send({ method: 'GET', url: '/plans', remoteAddress: node })).code, 'IP_BANNED')
 })
 
 test('a banned request through the router says the same', async (t) => {

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { AppError, toEnvelope } from '../platform/errors.ts'
 import { securityHeaders } from '../platform/http/index.ts'
 import type { Clients } from './client.ts'
-import type { Bans } from './bans/bans.ts'
+import { bannedMs, type Bans } from './bans/bans.ts'
 import { countedAs } from './keys.ts'
 import { BANNED_MESSAGE, seconds } from './refusals.ts'
 import type { Fleet } from './fleet-addresses.ts'
@@ -115,7 +115,7 @@ export function shieldServer(server: Server, deps: Deps): void {
     if (seen.hosts > 1) return refuseTwoHosts(res, deps.https)
     if (bans.size > 0) {
       const client = clients.of(req)
-      const leftMs = client.listed ? 0 : bans.leftMs(client.address)
+      const leftMs = bannedMs(client, bans, fleet)
       if (leftMs > 0) {
         violations.note('BAN', 'any', client)
         return refuse(seen, res, leftMs)

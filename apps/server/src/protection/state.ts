@@ -35,6 +35,8 @@ export type State = {
   perAddress: MinuteCounters
   /** Anonymous ones of each IPv6 /48; for the global rule. */
   perPrefix: MinuteCounters
+  /** Openings of a node's link by banned callers. */
+  links: MinuteCounters
   global: GlobalGauge
   /** `rule:id` of callers known to be over their limit. */
   exhausted: ShutUntil

@@ -63,12 +63,18 @@ test('a path without a socket counts as an unknown route', async (t) => {
   assert.equal(protection.state.suspicion.counted.get('unknown-route'), 1)
 })
 
-test('a node’s link is not counted, but a banned address opens none', async (t) => {
-  const { open, protection } = await sockets(t)
+test('a node’s link is not counted, and comes to its proof under a ban that came by itself, which strangers hardly can use', async (t) => {
+  const { open, protection, clock } = await sockets(t)
   for (let i = 0; i < 100; i++) assert.equal((await open('/node/link')).status, 101)
   const network = parseNetwork('127.0.0.1')
   assert.ok(network)
-  protection.state.bans.apply({ network, leftMs: 60_000 })
+  protection.state.bans.apply({ network, leftMs: 600_000, byStaff: false })
+  assert.equal((await open('/ws/connection/u', 'user-1')).code, 'IP_BANNED')
+  for (let i = 0; i < 20; i++) assert.equal((await open('/node/link')).status, 101)
+  assert.equal((await open('/node/link')).code, 'IP_BANNED')
+  clock.now += 120_000
+  assert.equal((await open('/node/link')).status, 101)
+  protection.state.bans.apply({ network, leftMs: 60_000, byStaff: true })
   assert.equal((await open('/node/link')).code, 'IP_BANNED')
 })
 

@@ -81,7 +81,7 @@ export function banRoutes(app: App, { protection, db, callerOf }: AdminProtectio
         })
         return written
       })
-      await state.bans.spread({ network, leftMs: seconds * 1_000 })
+      await state.bans.spread({ network, leftMs: seconds * 1_000, byStaff: true })
       return reply.code(201).send(banView(ban))
     },
   )
@@ -109,7 +109,7 @@ export function banRoutes(app: App, { protection, db, callerOf }: AdminProtectio
           requestId: req.id,
         })
       })
-      await state.bans.spread({ network, leftMs: 0 })
+      await state.bans.spread({ network, leftMs: 0, byStaff: true })
       state.perAddress.forget(state.ids.ofAddress(network).id)
       return reply.code(204).send(null)
     },

@@ -47,8 +47,23 @@ test('lifting a ban is heard everywhere, also by the key-value store alone', asy
   one.ban(net('192.0.2.20'), 'x', 3_600)
   await within(1_000, () => other.leftMs(at('192.0.2.20')) > 0)
   assert.notEqual(await removeBan(db.sql, net('192.0.2.20')), undefined)
-  await other.spread({ network: net('192.0.2.20'), leftMs: 0 })
+  await other.spread({ network: net('192.0.2.20'), leftMs: 0, byStaff: false })
   await within(1_000, () => one.leftMs(at('192.0.2.20')) === 0)
+})
+
+test('who made a ban is known here, to another instance, and after a restart', async (t) => {
+  const kv = memoryKv()
+  const [one, other] = [await instance(t), await instance(t, kv)]
+  const by = '0198c0de-0000-7000-8000-000000000001'
+  one.ban(net('192.0.2.90'), 'x', 3_600)
+  await writeManual(db.sql, { network: net('192.0.2.91'), reason: 'x', seconds: 3_600, by })
+  await within(1_000, () => other.leftMs(at('192.0.2.90')) > 0 && other.leftMs(at('192.0.2.91')) > 0)
+  for (const bans of [one, other, await instance(t)]) {
+    await within(1_000, () => bans.leftByStaffMs(at('192.0.2.91')) > 0)
+    assert.equal(bans.leftByStaffMs(at('192.0.2.90')), 0)
+  }
+  await kv.publish('bans', '192.0.2.90 60000 manual')
+  await within(1_000, () => other.leftByStaffMs(at('192.0.2.90')) > 0)
 })
 
 test('repeat offenders are banned twice as long each time, and seen from two instances it counts once', async () => {
@@ -132,7 +147,7 @@ test('what is heard while the bans are being read is not lost', async (t) => {
   const bans = await instance(t)
   await sleep(100) // the reading that follows LISTEN is over
   const reading = bans.reload()
-  bans.apply({ network: net('192.0.2.80'), leftMs: 60_000 })
+  bans.apply({ network: net('192.0.2.80'), leftMs: 60_000, byStaff: false })
   await reading
   assert.ok(bans.leftMs(at('192.0.2.80')) > 0)
 })

@@ -3,6 +3,8 @@ import type { Kv } from '../../platform/kv/index.ts'
 import type { Log } from '../../platform/log.ts'
 import { networkText, parseNetwork, type Address, type Network } from '../address/address.ts'
 import { NetworkMap } from '../address/network-map.ts'
+import type { Client } from '../client.ts'
+import type { Fleet } from '../fleet-addresses.ts'
 import type { Now } from '../limiter/limiter.ts'
 import { bansInForce, writeAutomatic, type BanNews } from './store.ts'
 
@@ -13,7 +15,9 @@ const RETRY_MS = 1_000
 const MAX_WAITING = 10_000
 
 type Waiting = { network: Network; reason: string; seconds: number }
-type Changed = { network: Network; until: number }
+/** When it ends by the monotonic clock, and who made it. */
+type Held = { readonly until: number; readonly byStaff: boolean }
+type Changed = { network: Network; held: Held | null }
 type Deps = { sql: Sql; kv: Kv; log: Log; now: Now }
 
 /**
@@ -22,8 +26,7 @@ type Deps = { sql: Sql; kv: Kv; log: Log; now: Now }
  */
 export class Bans {
   readonly #deps: Deps
-  /** Block -> moment of the monotonic clock at which it ends. */
-  #until = new NetworkMap<number>()
+  #held = new NetworkMap<Held>()
   #waiting: Waiting[] = []
   /** Changes heard while the bans are being read. */
   #meanwhile: Changed[] | null = null
@@ -38,22 +41,30 @@ export class Bans {
   }
 
   get size(): number {
-    return this.#until.size
+    return this.#held.size
   }
 
   /** Milliseconds that `address` stays banned; 0 when it is not. */
   leftMs(address: Address): number {
-    if (this.#until.size === 0) return 0
+    if (this.#held.size === 0) return 0
     const now = this.#deps.now()
     // One that has ended must not hide a wider one that holds.
-    const until = this.#until.find(address, (end) => end > now)
-    return until === undefined ? 0 : until - now
+    const held = this.#held.find(address, ({ until }) => until > now)
+    return held === undefined ? 0 : held.until - now
   }
 
-  apply({ network, leftMs }: BanNews): void {
-    this.#meanwhile?.push({ network, until: leftMs > 0 ? this.#deps.now() + leftMs : 0 })
-    if (leftMs > 0) this.#until.set(network, this.#deps.now() + leftMs)
-    else this.#until.delete(network)
+  /** The same for bans that a person made: those hold also for whom no ban comes by itself. */
+  leftByStaffMs(address: Address): number {
+    const now = this.#deps.now()
+    const held = this.#held.find(address, ({ until, byStaff }) => byStaff && until > now)
+    return held === undefined ? 0 : held.until - now
+  }
+
+  apply({ network, leftMs, byStaff }: BanNews): void {
+    const held = leftMs > 0 ? { until: this.#deps.now() + leftMs, byStaff } : null
+    this.#meanwhile?.push({ network, held })
+    if (held) this.#held.set(network, held)
+    else this.#held.delete(network)
   }
 
   /** Reads all bans and goes on listening. @throws when the database cannot be read now */
@@ -80,31 +91,31 @@ export class Bans {
 
   async #read(): Promise<void> {
     const meanwhile: Changed[] = (this.#meanwhile = [])
-    const fresh = new NetworkMap<number>()
+    const fresh = new NetworkMap<Held>()
     const now = this.#deps.now()
     const inForce = await bansInForce(this.#deps.sql).finally(() => (this.#meanwhile = null))
-    for (const { network, leftMs } of inForce) fresh.set(network, now + leftMs)
+    for (const { network, leftMs, byStaff } of inForce) fresh.set(network, { until: now + leftMs, byStaff })
     for (const { network } of this.#waiting) {
-      const until = this.#until.get(network)
-      if (until !== undefined) fresh.set(network, until)
+      const held = this.#held.get(network)
+      if (held !== undefined) fresh.set(network, held)
     }
     // What was heard since the reading began may be missing in it.
-    for (const { network, until } of meanwhile) {
-      if (until > 0) fresh.set(network, until)
+    for (const { network, held } of meanwhile) {
+      if (held) fresh.set(network, held)
       else fresh.delete(network)
     }
-    this.#until = fresh
+    this.#held = fresh
   }
 
   #hear(message: string): void {
-    const [text = '', left] = message.split(' ')
+    const [text = '', left, kind] = message.split(' ')
     const network = parseNetwork(text)
-    if (network) this.apply({ network, leftMs: Number(left) })
+    if (network) this.apply({ network, leftMs: Number(left), byStaff: kind === 'manual' })
   }
 
   /** Bans at once on this instance; writes and tells the others behind it. */
   ban(network: Network, reason: string, seconds: number): void {
-    this.apply({ network, leftMs: seconds * 1_000 })
+    this.apply({ network, leftMs: seconds * 1_000, byStaff: false })
     if (this.#waiting.length < MAX_WAITING) this.#waiting.push({ network, reason, seconds })
     void this.#write()
   }
@@ -112,7 +123,8 @@ export class Bans {
   /** After a change in the database: takes effect here and is told to the others. */
   async spread(news: BanNews): Promise<void> {
     this.apply(news)
-    await this.#deps.kv.publish(CHANNEL, `${networkText(news.network)} ${news.leftMs}`).catch(() => undefined)
+    const kind = news.byStaff ? 'manual' : 'automatic'
+    await this.#deps.kv.publish(CHANNEL, `${networkText(news.network)} ${news.leftMs} ${kind}`).catch(() => undefined)
   }
 
   async #write(): Promise<void> {
@@ -138,4 +150,14 @@ export class Bans {
     clearTimeout(this.#retry)
     for (const end of this.#ends.splice(0)) await end()
   }
+}
+
+/**
+ * Milliseconds for which a caller is refused as banned. A listed one never is; one of our own nodes, behind whose address
+ * many customers are, only by a person.
+ */
+export function bannedMs({ listed, address }: Client, bans: Bans, fleet: Fleet): number {
+  if (listed) return 0
+  const left = bans.leftMs(address)
+  return left > 0 && fleet.has(address) ? bans.leftByStaffMs(address) : left
 }

@@ -14,7 +14,7 @@ export type Ban = {
 }
 
 /** A ban as instances tell each other: how long it still holds, 0 when it was lifted. */
-export type BanNews = { network: Network; leftMs: number }
+export type BanNews = { network: Network; leftMs: number; byStaff: boolean }
 
 /** Each further ban of a block is twice as long, up to this. */
 const LONGEST = '30 days'
@@ -25,22 +25,26 @@ const SPREAD_IN_PREFIX = 3
 
 const columns = (db: Db) => db`id, network::text, reason, kind, strikes, created_by, created_at, until`
 
-const news = (rows: readonly { network: string; left_ms: string }[]): BanNews[] =>
-  rows.flatMap(({ network, left_ms }) => {
+type InForce = { network: string; left_ms: string; kind: Ban['kind'] }
+
+const news = (rows: readonly InForce[]): BanNews[] =>
+  rows.flatMap(({ network, left_ms, kind }) => {
     const parsed = parseNetwork(network)
-    return parsed ? [{ network: parsed, leftMs: Number(left_ms) }] : []
+    return parsed ? [{ network: parsed, leftMs: Number(left_ms), byStaff: kind === 'manual' }] : []
   })
 
 /** Every ban in force. */
 export const bansInForce = async (db: Db): Promise<BanNews[]> =>
   news(
-    await db<{ network: string; left_ms: string }[]>`
-      select network::text, ceil(extract(epoch from until - clock_timestamp()) * 1000)::text as left_ms
+    await db<InForce[]>`
+      select network::text, kind, ceil(extract(epoch from until - clock_timestamp()) * 1000)::text as left_ms
         from bans where until > clock_timestamp()`,
   )
 
 /** Bans of repeat offenders grow; one that still holds is not made longer by being seen from two instances. */
-const strike = (db: Db, network: string, reason: string, seconds: number) => db<{ strikes: number; left_ms: string }[]>`
+const strike = (db: Db, network: string, reason: string, seconds: number) => db<
+  { strikes: number; left_ms: string; kind: Ban['kind'] }[]
+>`
   insert into bans as b (id, network, reason, kind, until)
   values (${newId()}, ${network}, ${reason}, 'automatic', clock_timestamp() + make_interval(secs => ${seconds}))
   on conflict (network) do update set
@@ -52,7 +56,7 @@ const strike = (db: Db, network: string, reason: string, seconds: number) => db<
     until = case when b.until <= clock_timestamp()
       then clock_timestamp() + least(interval '1 second' * ${seconds} * 2 ^ least(b.strikes, ${DOUBLINGS}), ${LONGEST}::interval)
       else b.until end
-  returning strikes, ceil(extract(epoch from until - clock_timestamp()) * 1000)::text as left_ms`
+  returning strikes, kind, ceil(extract(epoch from until - clock_timestamp()) * 1000)::text as left_ms`
 
 const spreadIn = async (db: Db, prefix: string): Promise<number> => {
   const [row] = await db<{ n: number }[]>`
@@ -67,7 +71,8 @@ const spreadIn = async (db: Db, prefix: string): Promise<number> => {
 export async function writeAutomatic(db: Db, network: Network, reason: string, seconds: number): Promise<BanNews[]> {
   const written = async (block: Network): Promise<BanNews & { strikes: number }> => {
     const [row] = await strike(db, networkText(block), reason, seconds)
-    return { network: block, leftMs: Number(row?.left_ms ?? 0), strikes: row?.strikes ?? 1 }
+    const byStaff = row?.kind === 'manual'
+    return { network: block, leftMs: Number(row?.left_ms ?? 0), byStaff, strikes: row?.strikes ?? 1 }
   }
   const own = await written(network)
   if (network.family === 4 || network.length !== 64) return [own]
