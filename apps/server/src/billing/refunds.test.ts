@@ -24,6 +24,16 @@ async function books(h: House): Promise<Books> {
 const paymentOf = async (h: House, user: string): Promise<string> =>
   (await h.call('GET', '/billing/history', user)).body.data[0].id
 
+const STAFF = { role: 'admin' } as const
+
+/** Someone who paid, in a house whose jobs run only when the test says so. */
+async function paidWithoutJobs(h: House): Promise<string> {
+  const user = await h.user()
+  const body = { plan_id: 'premium_monthly', payment_method_id: h.standin.card() }
+  assert.equal((await h.call('POST', '/subscriptions/subscribe', user, body)).status, 201)
+  return user
+}
+
 const outcomes = (answers: { status: number }[]): Record<number, number> => {
   const counted: Record<number, number> = {}
   for (const { status } of answers) counted[status] = (counted[status] ?? 0) + 1
@@ -137,4 +147,44 @@ test('the database itself refuses what goes beyond the charge, whatever code ask
   const refused = asked.filter((it) => it.status === 'rejected')
   assert.equal(refused.length, CALLS - 6)
   for (const { reason } of refused) assert.equal(reason.constraint_name, 'refunds_within_payment')
+})
+
+test('a refund whose answer was lost for longer than Stripe keeps its key is not made twice', async (t) => {
+  const h = await house(t, { jobs: false })
+  const payment_id = await paymentOf(h, await paidWithoutJobs(h))
+  let isCut = false
+  h.standin.fault = (method, path) => {
+    if (isCut) return 'refuse'
+    if (method !== 'POST' || path !== '/v1/refunds') return undefined
+    isCut = true
+    return 'drop-after'
+  }
+  const staff = await h.user()
+  const asked = await h.call('POST', '/payments/refund', staff, { payment_id, amount: 3, reason: 'part' }, STAFF)
+  assert.deepEqual([asked.body.status, (await books(h)).theirs], ['pending', 300])
+  h.standin.fault = () => undefined
+  await h.days(1.5)
+  await h.run('billing.refund', { refund: asked.body.refund_id })
+  assert.deepEqual(await books(h), { ours: 300, refunds: 1, theirs: 300, theirRefunds: 1 })
+  const read = await h.call('GET', `/payments/refund/${asked.body.refund_id}`, staff, undefined, STAFF)
+  assert.equal(read.body.status, 'succeeded')
+  const [told] = await h.sql`select count(*)::int as n from billing_notices where key like 'refund:%'`
+  assert.equal(told?.n, 1)
+})
+
+test('a refund that never reached Stripe is made however late', async (t) => {
+  const h = await house(t, { jobs: false })
+  const payment_id = await paymentOf(h, await paidWithoutJobs(h))
+  h.standin.fault = () => 'refuse'
+  const asked = await h.call(
+    'POST',
+    '/payments/refund',
+    await h.user(),
+    { payment_id, amount: 3, reason: 'part' },
+    STAFF,
+  )
+  h.standin.fault = () => undefined
+  await h.days(1.5)
+  await h.run('billing.refund', { refund: asked.body.refund_id })
+  assert.deepEqual(await books(h), { ours: 300, refunds: 1, theirs: 300, theirRefunds: 1 })
 })

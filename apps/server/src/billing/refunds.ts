@@ -15,6 +15,8 @@ import { syncCustomer } from './sync.ts'
 
 export const REFUND_JOB = 'billing.refund'
 const DAY_MS = 86_400_000
+/** Well below the day for which Stripe remembers an idempotency key. */
+const KEY_TRUSTED_MS = DAY_MS / 2
 
 export type Asker = { userId: string; isStaff: boolean; requestId: string; idempotency: Idempotency | null }
 export type RefundWish = { payment_id: string; amount?: number | undefined; reason: string }
@@ -144,11 +146,34 @@ async function refuse(parts: Parts, { id }: Due, code: string | undefined): Prom
   parts.log.warn({ refund: id, code }, 'a refund was refused')
 }
 
+const tellRefund = async (parts: Parts, tx: Tx, due: Due): Promise<void> => {
+  if (due.user_id !== null)
+    await notify(parts, tx, `refund:${due.id}`, {
+      kind: 'refunded',
+      user_id: due.user_id,
+      amount: moneyText(due.amount_minor, due.currency),
+    })
+}
+
+/**
+ * A refund whose answer was lost so long ago that its key may be forgotten is looked for at Stripe first: it carries our
+ * id, by which a read of the customer finds it.
+ * @returns whether it has been made
+ */
+async function wasMade(parts: Parts, due: Due, customer: KnownCustomer): Promise<boolean> {
+  if (parts.clock.now() - due.created_at.getTime() < KEY_TRUSTED_MS) return false
+  await syncCustomer(parts, customer)
+  if (await dueRefund(parts.db, due.id)) return false
+  await parts.db.begin((tx) => tellRefund(parts, tx, due))
+  return true
+}
+
 /** Asks Stripe for a recorded refund; the same key however often. A clear no makes it `failed`. */
 export async function performRefund(parts: Parts, refundId: string): Promise<void> {
   const due = await dueRefund(parts.db, refundId)
   if (!due) return
   const customer: KnownCustomer = { ...due, id: due.customer_id }
+  if (await wasMade(parts, due, customer)) return
   const { sdk } = parts.stripe()
   if (due.by_user && (await wasChangedAfter(sdk, due))) return refuse(parts, due, 'plan_changed')
   const credit = await takeCredit(sdk, due, Number(due.left_minor), due.id)
@@ -166,12 +191,7 @@ export async function performRefund(parts: Parts, refundId: string): Promise<voi
       await tx`
         update refunds set stripe_refund_id = ${made.id}, status = ${made.status === 'succeeded' ? 'succeeded' : 'pending'}
          where id = ${due.id} and stripe_refund_id is null`
-      if (due.user_id !== null)
-        await notify(parts, tx, `refund:${due.id}`, {
-          kind: 'refunded',
-          user_id: due.user_id,
-          amount: moneyText(due.amount_minor, due.currency),
-        })
+      await tellRefund(parts, tx, due)
     })
   } catch (error) {
     if (!isRefusal(error)) throw error
