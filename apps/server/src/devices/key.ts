@@ -1,7 +1,7 @@
 import type { Db, Tx } from '../platform/db/index.ts'
 import { NotFound } from '../platform/errors.ts'
 import { KeyInUse } from './add.ts'
-import { keySince, replaceDeviceKey, restoreDeviceKey } from './store.ts'
+import { keySince, replaceDeviceKey } from './store.ts'
 
 /**
  * Days until a device should bring another key: who records traffic and later takes a server's key learns from its
@@ -18,7 +18,8 @@ export async function nextRotationAt(db: Db, deviceId: string): Promise<Date> {
 }
 
 /**
- * Gives a device another key in the caller's transaction, which also says what becomes of its tunnel.
+ * Gives a device another key in the caller's transaction, which also says what becomes of its tunnel; the caller settles
+ * or undoes the key afterwards.
  * @returns whether it is another, and the one before
  * @throws {NotFound} {KeyInUse}
  */
@@ -32,14 +33,4 @@ export async function replaceKey(
   if (outcome === 'device_gone') throw new NotFound('The device')
   if (outcome === 'key_in_use') throw new KeyInUse()
   return { changed: outcome === 'replaced', previous }
-}
-
-/** Takes `replaceKey` back, unless a third key came meanwhile. */
-export async function restoreKey(
-  tx: Tx,
-  userId: string,
-  deviceId: string,
-  keys: { from: string; to: string | null },
-): Promise<void> {
-  await restoreDeviceKey(tx, userId, deviceId, keys.from, keys.to)
 }

@@ -92,10 +92,6 @@ type KeyChange = { outcome: 'replaced' | 'same' | 'device_gone' | 'key_in_use'; 
 export const replaceDeviceKey = (tx: Tx, userId: string, id: string, key: string): Promise<KeyChange> =>
   one(tx<KeyChange[]>`select outcome, previous from replace_device_key(${userId}, ${id}, ${key})`)
 
-/** The device keeps its old key, unless it has got a third meanwhile. */
-export const restoreDeviceKey = (tx: Tx, userId: string, id: string, from: string, to: string | null) =>
-  tx`select restore_device_key(${userId}, ${id}, ${from}, ${to})`
-
 /** Since when a device has its key. */
 export const keySince = async (db: Db, id: string): Promise<Date | undefined> =>
   (

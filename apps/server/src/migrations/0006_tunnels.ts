@@ -20,6 +20,21 @@ create table devices (
   constraint devices_one_per_slot unique (user_id, slot)
 );
 
+create table unsettled_keys (
+  device_id uuid primary key references devices on delete cascade,
+  previous_key text,
+  previous_changed_at timestamptz,
+  generated boolean not null default false,
+  rekeyed uuid,
+  rekeyed_psk bytea
+);
+comment on table unsettled_keys is
+  'Devices whose present key nobody has been told of as good: what they go back to when no server takes it. The first '
+  'unsettled change says so, those that follow it before it is settled keep that.';
+comment on column unsettled_keys.generated is 'The key was made here, so that nobody can use it before its answer.';
+comment on column unsettled_keys.rekeyed is
+  'The tunnel that had the previous key and passed on to a new one; rekeyed_psk was its pre-shared key, sealed.';
+
 create table connections (
   id uuid primary key,
   user_id uuid not null references users on delete cascade,
@@ -235,5 +250,6 @@ drop function promote_reserve(uuid);
 drop function leases_before_update();
 drop table connections;
 drop function connections_after_end();
+drop table unsettled_keys;
 drop table devices;
 drop table wireguard_keys`

@@ -151,6 +151,8 @@ begin
   end if;
   if device is not null then
     update devices d set last_connected_at = moment where d.id = connect_tunnel.device;
+    -- Who connects with a key has it: whoever brought it must not take it back any more.
+    delete from unsettled_keys k where k.device_id = connect_tunnel.device and not k.generated;
   end if;
 
   if outcome = 'kept' then

@@ -8,10 +8,13 @@ comment on column devices.key_changed_at is 'When the present key came; null: wi
 
 create function replace_device_key(p_user uuid, p_device uuid, p_key text, out outcome text, out previous text)
 language plpgsql as $$
+declare
+  since timestamptz;
 begin
   perform from users u where u.id = p_user for key share;
   perform lock_user(p_user);
-  select d.public_key into previous from devices d where d.id = p_device and d.user_id = p_user for update;
+  select d.public_key, d.key_changed_at into previous, since
+    from devices d where d.id = p_device and d.user_id = p_user for update;
   if not found then outcome := 'device_gone'; return; end if;
   if previous = p_key then outcome := 'same'; return; end if;
   insert into wireguard_keys (public_key, user_id) values (p_key, p_user) on conflict (public_key) do nothing;
@@ -27,22 +30,74 @@ begin
   end if;
   update devices d set public_key = p_key, key_changed_at = clock_timestamp(), updated_at = clock_timestamp()
    where d.id = p_device;
+  insert into unsettled_keys as k (device_id, previous_key, previous_changed_at) values (p_device, previous, since)
+    on conflict (device_id) do update set generated = false;
   outcome := 'replaced';
 end $$;
 comment on function replace_device_key(uuid, uuid, text) is
-  'outcome: replaced, same, device_gone, key_in_use. Says nothing to the tunnel of the device: the caller does, in the same transaction.';
+  'outcome: replaced, same, device_gone, key_in_use. Says nothing to the tunnel of the device: the caller does, in the same '
+  'transaction, and either settles the key afterwards or undoes it.';
 
-create function restore_device_key(p_user uuid, p_device uuid, p_from text, p_to text) returns boolean
-language plpgsql as $$
+create function settle_device_key(p_user uuid, p_device uuid, p_key text) returns boolean language plpgsql as $$
 begin
   perform from users u where u.id = p_user for key share;
   perform lock_user(p_user);
-  update devices d set public_key = p_to, updated_at = clock_timestamp()
-   where d.id = p_device and d.user_id = p_user and d.public_key = p_from;
-  return found;
+  perform from devices d where d.id = p_device and d.user_id = p_user and d.public_key = p_key for key share;
+  if not found then return false; end if;
+  delete from unsettled_keys k where k.device_id = p_device;
+  return true;
 end $$;
-comment on function restore_device_key(uuid, uuid, text, text) is
-  'The tunnel of the new key did not come: the device keeps its old one, unless it has got a third meanwhile.';
+comment on function settle_device_key(uuid, uuid, text) is
+  'The key is good and may be told: nothing takes it back any more. False: the device has got another one meanwhile.';
+
+create function undo_device_key(
+  p_user uuid, p_device uuid, p_key text, p_connection uuid, p_claimed boolean, p_overlap interval)
+returns uuid[] language plpgsql set enable_seqscan = off as $$
+declare
+  present text;
+  before unsettled_keys%rowtype;
+  unsettled boolean;
+  servers uuid[];
+begin
+  perform from users u where u.id = p_user for key share;
+  perform lock_user(p_user);
+  select d.public_key into present from devices d where d.id = p_device and d.user_id = p_user for update;
+  if not found then return '{}'; end if;
+  select k.* into before from unsettled_keys k where k.device_id = p_device;
+  unsettled := found;
+  if present = p_key and not unsettled then return '{}'; end if;
+  perform from connections c where c.user_id = p_user and c.status = 'connected'
+      and (c.id in (p_connection, before.rekeyed) or c.superseded_by = p_connection) order by c.id for update;
+  select array_agg(distinct c.server_id) into servers
+    from connections c where c.id in (p_connection, before.rekeyed) and c.server_id is not null;
+
+  if present is distinct from p_key then
+    perform from connections c where c.id = p_connection and c.client_public_key = p_key and c.status = 'connected';
+    if not found or not p_claimed then return '{}'; end if;
+    perform cancel_connect(p_connection, p_user, false, p_overlap);
+    return coalesce(servers, '{}');
+  end if;
+
+  if p_connection is distinct from before.rekeyed then
+    if before.generated then update connections c set kept_at = null where c.id = p_connection; end if;
+    perform from connections c where c.id = p_connection and c.status = 'connected';
+    if found then perform cancel_connect(p_connection, p_user, false, p_overlap); end if;
+  end if;
+  if before.rekeyed is not null then perform rekey_lease(before.rekeyed, before.previous_key, before.rekeyed_psk); end if;
+  perform from devices d where d.public_key = before.previous_key;
+  if found then before.previous_key := null; end if;
+  insert into wireguard_keys (public_key, user_id)
+    select before.previous_key, p_user where before.previous_key is not null on conflict (public_key) do nothing;
+  update devices d set public_key = before.previous_key, key_changed_at = before.previous_changed_at,
+         updated_at = clock_timestamp()
+   where d.id = p_device;
+  delete from unsettled_keys k where k.device_id = p_device;
+  return coalesce(servers, '{}');
+end $$;
+comment on function undo_device_key(uuid, uuid, text, uuid, boolean, interval) is
+  'No server took the key in p_connection, which p_claimed says was made for it. Device and tunnel go back to the last '
+  'settled key; nothing that another call was told is touched: a later key stays, and so does this one once it is settled '
+  '(asked for again, or connected with). A key made here goes in any case: nobody has it. Returns the servers to wake.';
 
 create function rekey_lease(p_connection uuid, p_key text, p_preshared_key bytea, out slot integer, out version bigint)
 language plpgsql as $$
@@ -59,13 +114,12 @@ comment on function rekey_lease(uuid, text, bytea) is
 
 create function rotate_tunnel(
   p_connection uuid, p_user uuid, p_device uuid, p_key text, p_fresh_psk bytea, p_rest interval, p_overlap interval,
-  out outcome text, out connection uuid, out previous_key text, out previous_psk bytea, out slot integer, out version bigint,
-  out replaced uuid[])
+  out outcome text, out connection uuid, out slot integer, out version bigint, out replaced uuid[])
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
   present connections%rowtype;
-  before connections%rowtype;
+  waits boolean;
   target record;
   moment timestamptz;
 begin
@@ -75,17 +129,23 @@ begin
    where c.device_id = p_device and c.status = 'connected' and c.superseded_at is null and c.server_id is not null;
   if not found then outcome := 'none'; return; end if;
   connection := present.id;
-  previous_key := present.client_public_key;
-  select l.preshared_key into previous_psk from leases l where l.connection_id = present.id;
-  select * into before from connections c
-   where c.superseded_by = present.id and c.device_id = p_device and c.status = 'connected'
-     and c.client_public_key <> present.client_public_key
-   order by c.superseded_at desc limit 1;
-  if found and present.last_handshake_at is null then outcome := 'passed'; return; end if;
+  waits := present.last_handshake_at is null and exists (
+    select from connections c
+     where c.superseded_by = present.id and c.device_id = p_device and c.status = 'connected'
+       and c.client_public_key <> present.client_public_key);
 
   select s.id, s.subnet_v4, s.subnet_v6 into target from vpn_servers s where s.id = present.server_id;
-  select t.slot, t.version + 1 into rotate_tunnel.slot, rotate_tunnel.version from take_lease(target.id, p_rest) t;
-  if slot is null then outcome := 'passed'; return; end if;
+  if not waits then
+    select t.slot, t.version + 1 into rotate_tunnel.slot, rotate_tunnel.version from take_lease(target.id, p_rest) t;
+  end if;
+  if slot is null then
+    update unsettled_keys k set rekeyed = present.id, rekeyed_psk = l.preshared_key
+      from leases l
+     where k.device_id = p_device and k.rekeyed is null and k.previous_key = present.client_public_key
+       and l.connection_id = present.id;
+    outcome := 'passed';
+    return;
+  end if;
   moment := clock_timestamp();
   update connections c
      set superseded_at = moment, superseded_until = moment + p_overlap, superseded_by = p_connection,
@@ -108,21 +168,25 @@ comment on function rotate_tunnel(uuid, uuid, uuid, text, bytea, interval, inter
   'passed: the caller is to rekey the lease (no room, or a key that waits already and was never used); none: no tunnel.';
 
 create table device_subscriptions (
-  device_id uuid primary key references devices on delete cascade,
+  device_id uuid not null references devices on delete cascade,
   user_id uuid not null references users on delete cascade,
   token_hash bytea not null unique,
   public_key text not null,
   private_key bytea not null,
-  created_at timestamptz not null default clock_timestamp()
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (device_id, public_key)
 );
 create index device_subscriptions_of_user on device_subscriptions (user_id);
-comment on table device_subscriptions is 'Good as long as the device has this key: another key revokes it by itself.';
+comment on table device_subscriptions is
+  'Good as long as the device has this key: another key revokes it by itself. Written with the key, so that what revokes '
+  'all of an account meanwhile finds it; a second row of a device is there only until its key is settled.';
 comment on column device_subscriptions.private_key is 'Sealed under the token, of which only a hash is kept.'`
 
 export const down = `
 drop table device_subscriptions;
 drop function rotate_tunnel(uuid, uuid, uuid, text, bytea, interval, interval);
 drop function rekey_lease(uuid, text, bytea);
-drop function restore_device_key(uuid, uuid, text, text);
+drop function undo_device_key(uuid, uuid, text, uuid, boolean, interval);
+drop function settle_device_key(uuid, uuid, text);
 drop function replace_device_key(uuid, uuid, text);
 alter table devices drop column key_changed_at`

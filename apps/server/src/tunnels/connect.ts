@@ -1,6 +1,6 @@
 import { generateKeyPair, generatePresharedKey } from '@prime-vpn/wireguard'
 import { refusal, type Candidates, type Place, type Reservation, type Wish } from '../fleet/index.ts'
-import type { Db, Tx } from '../platform/db/index.ts'
+import type { Tx } from '../platform/db/index.ts'
 import { AppError, Conflict, Forbidden, NotFound, Unavailable } from '../platform/errors.ts'
 import type { Idempotency } from '../platform/http/index.ts'
 import { newId } from '../platform/ids.ts'
@@ -51,8 +51,10 @@ export type NewKey = {
   privateKey: string
   /** In the transaction of the claim, before it. */
   store(tx: Tx): Promise<void>
-  /** The tunnel did not come: the device keeps the key it had. */
-  restore(tx: Tx): Promise<void>
+  /** The tunnel is live: from here on the key counts. @throws {Conflict} not any more */
+  settle(tx: Tx): Promise<void>
+  /** The tunnel did not come: it goes, and the device has the key it had. @returns servers to wake */
+  undo(tx: Tx, connection: string, overlapMs: number): Promise<string[]>
 }
 
 /** What else belongs to a connect: the mark of a repeatable request, a key made for the device. */
@@ -95,26 +97,32 @@ async function claimSomewhere(
   }
 }
 
+/** Nobody is told of this claim: what it changed is as before. */
+async function takeBack(deps: TunnelDeps, userId: string, claimed: Claim, newKey: NewKey | null): Promise<void> {
+  const { db, nodeLink } = deps
+  const kept = claimed.outcome === 'kept'
+  const overlap = overlapMs(deps.settings)
+  const servers = newKey ? await db.begin((tx) => newKey.undo(tx, claimed.connection, overlap)) : []
+  if (!newKey && (!kept || claimed.replaced.length > 0))
+    await cancelClaim(db, { connectionId: claimed.connection, userId, kept, overlapMs: overlap })
+  for (const server of new Set([claimed.server, ...servers])) nodeLink.wake(server)
+}
+
+/** @throws {Unavailable} the node did not confirm in time {Conflict} the new key counts no more; all is taken back */
 async function waitUntilLive(deps: TunnelDeps, userId: string, claimed: Claim, newKey: NewKey | null): Promise<void> {
   const { nodeLink, db, settings, log } = deps
   nodeLink.wake(claimed.server)
-  let state: 'live' | 'failed' | 'timeout' = 'failed'
   try {
-    state = await nodeLink.live(claimed.server, claimed.slot, claimed.version, settings.connectTimeoutMs)
-  } finally {
+    const state = await nodeLink.live(claimed.server, claimed.slot, claimed.version, settings.connectTimeoutMs)
     if (state !== 'live') {
-      const kept = claimed.outcome === 'kept'
-      const back = { connectionId: claimed.connection, userId, kept, overlapMs: overlapMs(settings) }
-      const takeBack = async (on: Db): Promise<void> => {
-        if (!kept || claimed.replaced.length > 0) await cancelClaim(on, back)
-      }
-      if (!newKey) await takeBack(db)
-      else await db.begin((tx) => newKey.restore(tx).then(() => takeBack(tx)))
-      nodeLink.wake(claimed.server)
       log.warn({ server: claimed.server, state }, 'a peer did not become live in time')
+      throw new Unavailable('The server did not take the tunnel in time. Try again.')
     }
+    if (newKey) await db.begin((tx) => newKey.settle(tx))
+  } catch (error) {
+    await takeBack(deps, userId, claimed, newKey)
+    throw error
   }
-  if (state !== 'live') throw new Unavailable('The server did not take the tunnel in time. Try again.')
 }
 
 /**

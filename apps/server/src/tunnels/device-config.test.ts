@@ -5,7 +5,7 @@ import decodeQR from 'qr/decode.js'
 import encodeQR from 'qr'
 import { endTunnelsOf } from './access-end.ts'
 import { filenameOf } from './device-config.ts'
-import { aDevice, aUser, houseWithServer, publicKey, type House } from './testing/house.ts'
+import { aDevice, aUser, heldUp, houseWithServer, publicKey, type House } from './testing/house.ts'
 
 const NO_KEY = '# PrivateKey = (the key on your device)'
 const privateKeyIn = (conf: string): string => /^PrivateKey = (\S+)$/m.exec(conf)?.[1] ?? ''
@@ -159,6 +159,41 @@ test('a new address, a new conf, a new key, deactivation, a password reset and e
     await revoke(user, at)
     assert.equal((await h.call('GET', path, null)).status, 404, how)
   }
+})
+
+test('the present key, brought again, revokes it too', async (t) => {
+  const h = await houseWithServer(t)
+  const { user, device, at } = await withDevice(h)
+  const made = await h.call('POST', `${at}/subscription-url`, user, {})
+  const [row] = await h.sql<{ public_key: string }[]>`select public_key from devices where id = ${device}`
+  assert.equal((await h.call('PUT', `${at}/key`, user, row)).status, 200)
+  assert.equal((await h.call('GET', new URL(made.body.url as string).pathname, null)).status, 404)
+})
+
+test('an address that is being made while all of the account are revoked is revoked with them', async (t) => {
+  const h = await houseWithServer(t)
+  const key = publicKey()
+  const { user, device, at } = await withDevice(h, key)
+  const making = await heldUp(h, () => h.call('POST', `${at}/subscription-url`, user, {}))
+  await h.sql.begin((tx) => endTunnelsOf(tx, user, 'password_reset'))
+  assert.equal((await making('live')).status, 409)
+  assert.equal((await h.sql`select from device_subscriptions`).count, 0)
+  assert.equal((await h.sql`select from devices where id = ${device} and public_key = ${key}`).count, 1)
+  assert.equal((await h.sql`select from connections where status = 'connected'`).count, 0)
+})
+
+test('a new address that does not come leaves the old one as it was', async (t) => {
+  const h = await houseWithServer(t)
+  const { user, at } = await withDevice(h)
+  const made = await h.call('POST', `${at}/subscription-url`, user, {})
+  const path = new URL(made.body.url as string).pathname
+  const conf = (await h.call('GET', path, null)).body
+  for (const what of ['subscription-url', 'config']) {
+    const making = await heldUp(h, () => h.call('POST', `${at}/${what}`, user, {}))
+    assert.equal((await making('timeout')).status, 503)
+    assert.equal((await h.call('GET', path, null)).body, conf)
+  }
+  assert.equal((await h.sql`select from device_subscriptions`).count, 1)
 })
 
 test('file names are ours: whatever the device is called', () => {

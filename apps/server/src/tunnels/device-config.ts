@@ -1,13 +1,18 @@
 import { generateKeyPair } from '@prime-vpn/wireguard'
 import encodeQR from 'qr'
-import { deviceById, replaceKey, restoreKey } from '../devices/index.ts'
+import { deviceById, replaceKey } from '../devices/index.ts'
 import { Conflict, NotFound } from '../platform/errors.ts'
 import type { Idempotency } from '../platform/http/index.ts'
 import { confOf } from './conf.ts'
-import { connect, type Caller } from './connect.ts'
+import { connect, type Caller, type NewKey } from './connect.ts'
 import type { TunnelDeps } from './deps.ts'
-import { presentTunnel } from './device-key-store.ts'
-import { forgetSubscription } from './device-subscription-store.ts'
+import { noteGenerated, presentTunnel, settleKey, undoKey } from './device-key-store.ts'
+import {
+  deleteSubscription,
+  keepSubscription,
+  putSubscription,
+  type NewSubscription,
+} from './device-subscription-store.ts'
 import { openPsk } from './psk.ts'
 
 export type DeviceConfig = { config: string; filename: string }
@@ -29,10 +34,13 @@ export function filenameOf(deviceName: string): string {
 /** A conf as a QR code, an SVG picture. Low correction: confs are long, and a screen does not get scratched. */
 export const qrOf = (config: string): string => encodeQR(config, 'svg', { ecc: 'low', border: 4 })
 
+type KeyPair = { publicKey: string; privateKey: string }
+
 /**
- * Makes a key pair for the device and opens, or moves, its tunnel with it. The private key is not kept here.
- * @returns the whole conf, and the private key for who must have it
- * @throws as `connect` does; then the device has the key it had
+ * Makes a key pair for the device and opens, or moves, its tunnel with it. The private key is not kept here, but for a
+ * subscription, which is written with the key: whatever revokes those of an account while the node is asked finds it.
+ * @returns the whole conf
+ * @throws as `connect` does; then the device has the key it had {Conflict} another key came, or the subscription went
  */
 export async function makeConfig(
   deps: TunnelDeps,
@@ -40,26 +48,32 @@ export async function makeConfig(
   deviceId: string,
   wish: ServerWish,
   idempotency: Idempotency | null,
-): Promise<DeviceConfig & { privateKey: string; publicKey: string }> {
+  subscriptionOf: ((pair: KeyPair) => NewSubscription) | null = null,
+): Promise<DeviceConfig> {
   const { userId } = caller
   const { publicKey, privateKey } = generateKeyPair()
-  let previous: string | null = null
-  const answer = await connect(
-    deps,
-    caller,
-    { ...wish, device_id: deviceId, client_public_key: publicKey },
-    idempotency,
-    {
-      privateKey,
-      async store(tx) {
-        previous = (await replaceKey(tx, userId, deviceId, publicKey)).previous
-      },
-      restore: (tx) => restoreKey(tx, userId, deviceId, { from: publicKey, to: previous }),
+  const key = { userId, deviceId, publicKey }
+  const newKey: NewKey = {
+    privateKey,
+    async store(tx) {
+      await replaceKey(tx, userId, deviceId, publicKey)
+      await noteGenerated(tx, deviceId)
+      if (subscriptionOf) await putSubscription(tx, subscriptionOf({ publicKey, privateKey }))
     },
-  )
-  await forgetSubscription(deps.db, userId, deviceId)
+    async settle(tx) {
+      const isOurs = await settleKey(tx, key)
+      const left = await keepSubscription(tx, userId, deviceId, subscriptionOf ? publicKey : null)
+      if (!isOurs || (subscriptionOf && !left)) throw new Conflict('This device was changed meanwhile. Try again.')
+    },
+    async undo(tx, connection, overlapMs) {
+      await deleteSubscription(tx, deviceId, publicKey)
+      return undoKey(tx, key, { connection, claimed: true, overlapMs })
+    },
+  }
+  const body = { ...wish, device_id: deviceId, client_public_key: publicKey }
+  const answer = await connect(deps, caller, body, idempotency, newKey)
   const device = await deviceById(deps.db, userId, deviceId)
-  return { config: answer.wg_config, filename: filenameOf(device?.name ?? ''), privateKey, publicKey }
+  return { config: answer.wg_config, filename: filenameOf(device?.name ?? '') }
 }
 
 /**

@@ -18,12 +18,12 @@ export type RotateWish = {
 export type Rotated =
   | { outcome: 'none' }
   | { outcome: 'overlaps'; connection: string; replaced: string[] }
-  | { outcome: 'passed'; connection: string; previous_key: string; previous_psk: Buffer }
+  | { outcome: 'passed'; connection: string }
 
 /** The tunnel's part of a rotation, in the transaction that changed the device's key; see the migration. */
 export const rotateTunnel = (tx: Tx, wish: RotateWish): Promise<Rotated> =>
   one(tx<Rotated[]>`
-    select outcome, connection, replaced, previous_key, previous_psk
+    select outcome, connection, replaced
       from rotate_tunnel(${wish.connectionId}, ${wish.userId}, ${wish.deviceId}, ${wish.publicKey}, ${wish.sealedPsk},
                          make_interval(secs => ${wish.restSeconds}), make_interval(secs => ${wish.overlapMs / 1000}))`)
 
@@ -31,6 +31,39 @@ export const rotateTunnel = (tx: Tx, wish: RotateWish): Promise<Rotated> =>
 export const rekeyLease = async (tx: Tx, connectionId: string, key: string, sealedPsk: Buffer): Promise<void> => {
   await tx`select rekey_lease(${connectionId}, ${key}, ${sealedPsk})`
 }
+
+type DeviceKey = { userId: string; deviceId: string; publicKey: string }
+
+/**
+ * The key that `replaceKey` brought is good: from here on nothing takes it back.
+ * @returns false when the device has got another one meanwhile
+ */
+export const settleKey = async (db: Db, { userId, deviceId, publicKey }: DeviceKey): Promise<boolean> =>
+  (
+    await one(db<{ settled: boolean }[]>`
+      select settle_device_key(${userId}, ${deviceId}, ${publicKey}) as settled`)
+  ).settled
+
+/** The key was made here and is told by one answer alone: if that is never given nobody has it. */
+export const noteGenerated = (tx: Tx, deviceId: string) =>
+  tx`update unsettled_keys set generated = true where device_id = ${deviceId}`
+
+/**
+ * No server took the key. The device and its tunnel go back to the last settled one; a later key, and what other calls
+ * were told, stay (the rules stand in the migration).
+ * @param tunnel the one that was to have the key; `claimed`: it was made for it
+ * @returns servers to wake
+ */
+export const undoKey = async (
+  tx: Tx,
+  { userId, deviceId, publicKey }: DeviceKey,
+  tunnel: { connection: string; claimed: boolean; overlapMs: number },
+): Promise<string[]> =>
+  (
+    await one(tx<{ servers: string[] }[]>`
+      select undo_device_key(${userId}, ${deviceId}, ${publicKey}, ${tunnel.connection}, ${tunnel.claimed},
+                             make_interval(secs => ${tunnel.overlapMs / 1000})) as servers`)
+  ).servers
 
 /** A present tunnel as its conf shows it. */
 export type PresentTunnel = Omit<Claim, 'outcome' | 'version' | 'replaced' | 'revived' | 'device'> & {

@@ -1,12 +1,11 @@
 import { generatePresharedKey } from '@prime-vpn/wireguard'
-import { deviceById, nextRotationAt, releaseKey, replaceKey, restoreKey, type DeviceView } from '../devices/index.ts'
-import type { Tx } from '../platform/db/index.ts'
+import { deviceById, nextRotationAt, releaseKey, replaceKey, type DeviceView } from '../devices/index.ts'
 import { Conflict, NotFound, Unavailable } from '../platform/errors.ts'
 import { newId } from '../platform/ids.ts'
 import { answerOf } from './answer.ts'
-import { cancelClaim, type Claim } from './claim-store.ts'
+import type { Claim } from './claim-store.ts'
 import type { TunnelDeps } from './deps.ts'
-import { presentTunnel, rekeyLease, rotateTunnel, type Rotated } from './device-key-store.ts'
+import { presentTunnel, rekeyLease, rotateTunnel, settleKey, undoKey, type Rotated } from './device-key-store.ts'
 import { forgetSubscription } from './device-subscription-store.ts'
 import { announceConnected } from './events.ts'
 import { openPsk, sealPsk } from './psk.ts'
@@ -18,13 +17,16 @@ const OVERLAP_MS = 600_000
 export type RotatedDevice = DeviceView & { next_rotation_at: Date; connection?: ConnectAnswer }
 
 type Wish = { userId: string; deviceId: string; publicKey: string }
-type Change = { changed: boolean; previous: string | null; tunnel: Rotated }
+type Change = { changed: boolean; tunnel: Rotated }
+
+const changedAgain = (): Conflict => new Conflict('The key of this device was changed again meanwhile.')
 
 /** Key, tunnel and lease change together, or nothing does. */
-function change({ db, secrets, settings }: TunnelDeps, { userId, deviceId, publicKey }: Wish): Promise<Change> {
+function change({ db, secrets, settings }: TunnelDeps, wish: Wish): Promise<Change> {
+  const { userId, deviceId, publicKey } = wish
   return db.begin(async (tx): Promise<Change> => {
     const { changed, previous } = await replaceKey(tx, userId, deviceId, publicKey)
-    if (!changed) return { changed, previous, tunnel: { outcome: 'none' } }
+    if (!changed) return { changed, tunnel: { outcome: 'none' } }
     const connectionId = newId()
     const tunnel = await rotateTunnel(tx, {
       connectionId,
@@ -38,68 +40,78 @@ function change({ db, secrets, settings }: TunnelDeps, { userId, deviceId, publi
     if (tunnel.outcome === 'none' && previous !== null) await releaseKey(tx, userId, previous)
     if (tunnel.outcome === 'passed')
       await rekeyLease(tx, tunnel.connection, publicKey, sealPsk(secrets, tunnel.connection, generatePresharedKey()))
-    return { changed, previous, tunnel }
+    return { changed, tunnel }
   })
 }
 
-/** The node did not take the new key: device and tunnel are as they were. */
-async function takeBack({ db, nodeLink }: TunnelDeps, wish: Wish, { previous, tunnel }: Change, server: string) {
-  await db.begin(async (tx: Tx) => {
-    await restoreKey(tx, wish.userId, wish.deviceId, { from: wish.publicKey, to: previous })
-    if (tunnel.outcome === 'overlaps')
-      await cancelClaim(tx, {
-        connectionId: tunnel.connection,
-        userId: wish.userId,
-        kept: false,
-        overlapMs: OVERLAP_MS,
-      })
-    if (tunnel.outcome === 'passed') await rekeyLease(tx, tunnel.connection, tunnel.previous_key, tunnel.previous_psk)
-  })
-  nodeLink.wake(server)
+/** The new key is not told to anybody: device and tunnel are as they were, but for what other calls did meanwhile. */
+async function takeBack({ db, nodeLink }: TunnelDeps, wish: Wish, { tunnel }: Change): Promise<void> {
+  if (tunnel.outcome === 'none') return
+  const { connection, outcome } = tunnel
+  const of = { connection, claimed: outcome === 'overlaps', overlapMs: OVERLAP_MS }
+  const servers = await db.begin((tx) => undoKey(tx, wish, of))
+  for (const server of servers) nodeLink.wake(server)
 }
 
-async function connectionOf(deps: TunnelDeps, wish: Wish, done: Change): Promise<ConnectAnswer | undefined> {
-  const { db, nodeLink, settings, secrets, log } = deps
+/** The tunnel of the new key; undefined without one. @throws {Conflict} the present one has another key */
+async function claimOf({ db }: TunnelDeps, wish: Wish, { tunnel }: Change): Promise<Claim | undefined> {
   const present = await presentTunnel(db, wish.userId, wish.deviceId)
   if (!present) return undefined
-  if (present.public_key !== wish.publicKey) throw new Conflict('The key of this device was changed again meanwhile.')
+  if (present.public_key !== wish.publicKey) throw changedAgain()
   const { version, ...rest } = present
-  const claim: Claim = {
+  return {
     ...rest,
     version: Number(version),
     outcome: 'connected',
     device: wish.deviceId,
     revived: false,
-    replaced: done.tunnel.outcome === 'overlaps' ? done.tunnel.replaced : [],
+    replaced: tunnel.outcome === 'overlaps' ? tunnel.replaced : [],
   }
+}
+
+/** @throws {Unavailable} the node did not confirm in time */
+async function waitUntilLive({ nodeLink, settings, log }: TunnelDeps, claim: Claim): Promise<void> {
   nodeLink.wake(claim.server)
   const state = await nodeLink.live(claim.server, claim.slot, claim.version, settings.connectTimeoutMs)
-  if (state !== 'live') {
-    log.warn({ server: claim.server, state }, 'a rotated key did not become live in time')
-    if (done.changed) await takeBack(deps, wish, done, claim.server)
-    throw new Unavailable('The server did not take the new key in time. Keep the present one and try again.')
-  }
-  if (done.tunnel.outcome === 'overlaps') announceConnected(deps, wish.userId, claim)
-  return answerOf(claim, openPsk(secrets, claim.connection, claim.preshared_key), null, settings.dns)
+  if (state === 'live') return
+  log.warn({ server: claim.server, state }, 'a rotated key did not become live in time')
+  throw new Unavailable('The server did not take the new key in time. Keep the present one and try again.')
+}
+
+/** From here on the key counts; the conf behind a subscription URL has an older one. @throws {Conflict} a later key came */
+async function settle({ db }: TunnelDeps, wish: Wish): Promise<void> {
+  await db.begin(async (tx) => {
+    if (!(await settleKey(tx, wish))) throw changedAgain()
+    await forgetSubscription(tx, wish.userId, wish.deviceId)
+  })
 }
 
 /**
  * Gives a device another key. With a tunnel the new key gets a second lease beside the old one, which ends at the new
  * one's first handshake or after ten minutes; answers when the new peer is live on the server. Asking again with the
- * present key changes nothing and answers the same.
- * @throws {NotFound} {KeyInUse}
+ * present key changes nothing but the subscription URL, which goes, and answers the same.
+ * @throws {NotFound} {KeyInUse} {Conflict} a later key came meanwhile
  * @throws {Unavailable} the node did not confirm in time; everything is as before
  */
 export async function rotateDeviceKey(deps: TunnelDeps, wish: Wish): Promise<RotatedDevice> {
-  const { db } = deps
+  const { db, secrets, settings } = deps
   const done = await change(deps, wish)
-  const connection = await connectionOf(deps, wish, done)
-  if (done.changed) await forgetSubscription(db, wish.userId, wish.deviceId)
+  let claim: Claim | undefined
+  try {
+    claim = await claimOf(deps, wish, done)
+    if (claim) await waitUntilLive(deps, claim)
+    await settle(deps, wish)
+  } catch (error) {
+    await takeBack(deps, wish, done)
+    throw error
+  }
+  if (claim && done.tunnel.outcome === 'overlaps') announceConnected(deps, wish.userId, claim)
   const device = await deviceById(db, wish.userId, wish.deviceId)
   if (!device) throw new NotFound('The device')
+  const psk = claim && openPsk(secrets, claim.connection, claim.preshared_key)
   return {
     ...device,
     next_rotation_at: await nextRotationAt(db, wish.deviceId),
-    ...(connection ? { connection } : {}),
+    ...(claim && psk ? { connection: answerOf(claim, psk, null, settings.dns) } : {}),
   }
 }

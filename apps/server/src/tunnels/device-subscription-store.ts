@@ -1,4 +1,4 @@
-import { maybeOne, type Db } from '../platform/db/index.ts'
+import { maybeOne, type Db, type Tx } from '../platform/db/index.ts'
 
 export type NewSubscription = {
   deviceId: string
@@ -8,16 +8,26 @@ export type NewSubscription = {
   sealedPrivateKey: Buffer
 }
 
-/** One per device: a new one ends the old. @returns false when the device has got another key meanwhile */
-export async function putSubscription(db: Db, s: NewSubscription): Promise<boolean> {
-  const put = await db`
-    insert into device_subscriptions (device_id, user_id, token_hash, public_key, private_key)
-    select d.id, d.user_id, ${s.tokenHash}, d.public_key, ${s.sealedPrivateKey}
-      from devices d where d.id = ${s.deviceId} and d.user_id = ${s.userId} and d.public_key = ${s.publicKey}
-    on conflict (device_id) do update
-       set token_hash = excluded.token_hash, public_key = excluded.public_key, private_key = excluded.private_key,
-           created_at = clock_timestamp()`
-  return put.count === 1
+/** Beside an older one of the device, which opens nothing while the device has this key. */
+export const putSubscription = (tx: Tx, s: NewSubscription) => tx`
+  insert into device_subscriptions (device_id, user_id, token_hash, public_key, private_key)
+  values (${s.deviceId}, ${s.userId}, ${s.tokenHash}, ${s.publicKey}, ${s.sealedPrivateKey})`
+
+/** Takes `putSubscription` back. */
+export const deleteSubscription = (tx: Tx, deviceId: string, publicKey: string) =>
+  tx`delete from device_subscriptions where device_id = ${deviceId} and public_key = ${publicKey}`
+
+/** Leaves a device only that of this key; null: none. @returns whether there is one */
+export async function keepSubscription(
+  tx: Tx,
+  userId: string,
+  deviceId: string,
+  publicKey: string | null,
+): Promise<boolean> {
+  await tx`
+    delete from device_subscriptions
+     where device_id = ${deviceId} and user_id = ${userId} and public_key is distinct from ${publicKey}`
+  return (await tx`select from device_subscriptions where device_id = ${deviceId} and user_id = ${userId}`).count > 0
 }
 
 export type Subscription = { device_id: string; user_id: string; name: string; private_key: Buffer }

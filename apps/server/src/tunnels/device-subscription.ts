@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { failedProof } from '../auth/index.ts'
 import { deviceById } from '../devices/index.ts'
-import { Conflict, NotFound } from '../platform/errors.ts'
+import { NotFound } from '../platform/errors.ts'
 import type { Idempotency } from '../platform/http/index.ts'
 import type { Caller } from './connect.ts'
 import type { TunnelDeps } from './deps.ts'
 import { makeConfig, renderConfig, type DeviceConfig, type ServerWish } from './device-config.ts'
-import { forgetSubscription, putSubscription, subscriptionByHash } from './device-subscription-store.ts'
+import { forgetSubscription, subscriptionByHash } from './device-subscription-store.ts'
 
 const PURPOSE = 'subscription'
 const FORM = /^psu_[A-Za-z0-9_-]{43}$/
@@ -27,18 +27,15 @@ export async function subscribeDevice(
   wish: ServerWish,
   idempotency: Idempotency | null,
 ): Promise<string> {
-  const { privateKey, publicKey } = await makeConfig(deps, caller, deviceId, wish, idempotency)
   const token = newToken()
-  const sealedPrivateKey = deps.secrets.seal(PURPOSE, deviceId, Buffer.from(privateKey), Buffer.from(token))
   const { userId } = caller
-  const put = await putSubscription(deps.db, {
+  await makeConfig(deps, caller, deviceId, wish, idempotency, ({ publicKey, privateKey }) => ({
     deviceId,
     userId,
     tokenHash: hashOf(token),
     publicKey,
-    sealedPrivateKey,
-  })
-  if (!put) throw new Conflict('The key of this device was changed meanwhile. Try again.')
+    sealedPrivateKey: deps.secrets.seal(PURPOSE, deviceId, Buffer.from(privateKey), Buffer.from(token)),
+  }))
   return token
 }
 

@@ -27,6 +27,19 @@ export const TUNNELS: Record<string, Table> = {
     sealed: { user_id: 'whose', token_hash: 'of the secret address', private_key: 'sealed under the secret address' },
     other: '',
   },
+  unsettled_keys: {
+    whose: 'device_id in (select id from devices where user_id = $1)',
+    atErasure: 'cascade',
+    kept: 'until a server took the new key, seconds; at most until the next connection',
+    personal: {},
+    sealed: {
+      device_id: 'which device',
+      previous_key: 'its key before',
+      rekeyed: 'which tunnel',
+      rekeyed_psk: 'sealed',
+    },
+    other: 'previous_changed_at generated',
+  },
   wireguard_keys: {
     whose: OWN,
     atErasure: 'cascade',

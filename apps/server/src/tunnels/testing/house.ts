@@ -21,12 +21,16 @@ export class FakeNode {
   mode: 'live' | 'dead' | 'broken' = 'live'
   readonly woken: string[] = []
   readonly asked: { slot: number; version: number }[] = []
+  /** What the next questions hear, in their order, before `mode` counts again. */
+  readonly script: Promise<'live' | 'failed' | 'timeout'>[] = []
   private readonly db: Sql
   constructor(db: Sql) {
     this.db = db
   }
   async live(_server: string, slot: number, version: number, timeoutMs: number) {
     this.asked.push({ slot, version })
+    const scripted = this.script.shift()
+    if (scripted) return scripted
     if (this.mode === 'live') return 'live' as const
     if (this.mode === 'broken') return 'failed' as const
     await new Promise((resolve) => setTimeout(resolve, timeoutMs))
@@ -224,4 +228,17 @@ export async function houseWithServer(scope: Scope, settings: Partial<TunnelSett
   const server = await aServer(h.sql)
   await h.fleet.refresh()
   return { ...h, server }
+}
+
+/** Sends a call and stops it where it waits for the node. @returns what the node then says, which gives the answer */
+export async function heldUp({ node }: House, send: () => Promise<Answer>) {
+  const said = Promise.withResolvers<'live' | 'timeout'>()
+  node.script.push(said.promise)
+  const asked = node.asked.length
+  const answer = send()
+  while (node.asked.length === asked) await new Promise((resolve) => setTimeout(resolve, 2))
+  return async (state: 'live' | 'timeout'): Promise<Answer> => {
+    said.resolve(state)
+    return answer
+  }
 }
