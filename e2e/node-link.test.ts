@@ -71,6 +71,19 @@ async function openFrom(linkUrl: string, from: string): Promise<number> {
   return status
 }
 
+test('strangers behind the proxy of everybody keep no node out', async (t) => {
+  const { linkUrl, node } = await house(t)
+  for (let i = 0; i < 16; i++) {
+    const stranger = new WebSocket(linkUrl, { headers: { 'x-forwarded-for': '198.51.100.7' } })
+    t.after(() => stranger.terminate())
+    stranger.on('error', () => undefined)
+    await once(stranger, 'open')
+  }
+  assert.equal(await openFrom(linkUrl, '198.51.100.7'), 503)
+  const linked = node('203.0.113.10')
+  await until('it is welcomed', () => linked.welcomed, 3_000)
+})
+
 test('a node’s link counts against no limit and obeys no country rule, however often it is opened', async (t) => {
   const { linkUrl, node } = await house(t, { GEO_ALLOW_COUNTRIES: 'DE' })
   for (let i = 0; i < 120; i++) assert.equal(await openFrom(linkUrl, ELSEWHERE), 101, `open ${i}`)

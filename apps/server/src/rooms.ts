@@ -95,6 +95,7 @@ export async function buildRooms(config: Config, protecting: ProtectionConfig, f
       kv,
       log,
       attempts: protection.attempts,
+      addressOf: (req) => protection.addressOf(req),
     }),
   )
   const tunnelDeps: TunnelDeps = {

@@ -1,8 +1,18 @@
 import { Unavailable } from '../platform/errors.ts'
 
-/** A /64 is one caller, as an IPv4 address is. */
-const callerOf = (address: string): string =>
-  address.includes(':') && !address.startsWith('::ffff:') ? address.split(':').slice(0, 4).join(':') : address
+const MAPPED = /^::ffff:(?=\d+\.)/i
+
+const groupsOf = (part: string): string[] => part.split(':').filter(Boolean)
+
+/** A /64 is one caller, as an IPv4 address is; a long run of zeros may be cut out of the text anywhere. */
+function callerOf(address: string): string {
+  const text = address.replace(MAPPED, '')
+  if (!text.includes(':')) return text
+  const [before = '', after = ''] = text.split('::')
+  const [head, tail] = [groupsOf(before), groupsOf(after)]
+  const zeros = Array<string>(Math.max(0, 8 - head.length - tail.length)).fill('0')
+  return [...head, ...zeros, ...tail].slice(0, 4).join(':')
+}
 
 /** Bounds the sockets that have not proved who they are: in all, and of one address. */
 export class Gate {

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import { CLOSE, type Counters } from '@prime-vpn/node-protocol'
 import { HEARTBEAT_S, NODE_CONFIG, NODE_DISMISSED } from '../fleet/index.ts'
 import type { Attempts } from '../platform/attempts.ts'
@@ -31,6 +32,8 @@ export type NodeLinksDeps = {
   log: Log
   /** Hears of proofs that prove nothing. */
   attempts: Pick<Attempts, 'failed'>
+  /** The one client address that counts: all strangers behind a proxy are not one. */
+  addressOf(req: IncomingMessage): string
 }
 
 export type NodeLinks = {
@@ -106,6 +109,7 @@ class Links implements NodeLinks {
       health: (link, health) => this.#beats.note(link, soundHealth(health)),
     }
     this.route = linkRoute({
+      addressOf: (req) => deps.addressOf(req),
       open: (ws, req) => {
         const link = new NodeLink(ws, linkDeps, () => deps.attempts.failed(req, 'signature'))
         this.#all.add(link)

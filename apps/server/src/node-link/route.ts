@@ -44,6 +44,8 @@ function boundStranger(req: UpgradeRequest, ws: WebSocket, link: NodeLink): void
 }
 
 export type RouteDeps = {
+  /** Whom an open counts for, as far as trusted proxies tell. */
+  addressOf: (req: IncomingMessage) => string
   open: (ws: WebSocket, req: IncomingMessage) => NodeLink
   /** The socket has gone. */
   gone: (link: NodeLink) => void
@@ -51,7 +53,7 @@ export type RouteDeps = {
 }
 
 /** `WS /node/link`: whoever calls is a stranger until it has answered the challenge. */
-export function linkRoute({ open, gone, ping }: RouteDeps): UpgradeRoute & { proved(link: NodeLink): void } {
+export function linkRoute({ addressOf, open, gone, ping }: RouteDeps): UpgradeRoute & { proved(link: NodeLink): void } {
   const gate = new Gate(MAX_UNPROVED, MAX_UNPROVED_PER_ADDRESS)
   const leaves = new WeakMap<NodeLink, () => void>()
 
@@ -61,7 +63,7 @@ export function linkRoute({ open, gone, ping }: RouteDeps): UpgradeRoute & { pro
     maxPayload: MAX_MESSAGE_BYTES,
     proved: (link) => leaves.get(link)?.(),
     async handle(req, accept) {
-      const leave = gate.enter(req.raw.socket.remoteAddress ?? '')
+      const leave = gate.enter(addressOf(req.raw))
       try {
         const ws = await accept()
         const link = open(ws, req.raw)

@@ -146,7 +146,16 @@ export async function anInstance(
   deps: { db: Sql; kv: Kv; registry: NodeRegistry; desired?: DesiredState; attempts?: Pick<Attempts, 'failed'> },
 ): Promise<Instance> {
   const { db, kv, registry, desired = desiredOf(db), attempts = uncountedAttempts } = deps
-  const links = createNodeLinks({ installation: INSTALLATION, db, kv, registry, desired, log: silent, attempts })
+  const links = createNodeLinks({
+    installation: INSTALLATION,
+    db,
+    kv,
+    registry,
+    desired,
+    log: silent,
+    attempts,
+    addressOf: (req) => req.socket.remoteAddress ?? '',
+  })
   const url = await listen(scope, [links.route])
   await links.start()
   defer(scope, () => links.stop())
