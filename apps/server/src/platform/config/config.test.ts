@@ -112,3 +112,14 @@ test('production refuses the switches of the Stripe stand-in', () => {
   assert.match(message, /STRIPE_STANDIN is a development switch/)
   assert.match(message, /STRIPE_API_BASE is a development switch/)
 })
+
+test('production refuses a database whose certificate nobody checks, and takes one that is checked', () => {
+  const env = (mode: string) => ({
+    NODE_ENV: 'production',
+    MAIL: 'off',
+    DATABASE_URL: `postgresql+asyncpg://prime@db.example/prime?sslmode=${mode}`,
+  })
+  for (const mode of ['allow', 'prefer', 'require', 'no-verify']) assert.match(faultsOf(env(mode)), /verify-full/)
+  assert.equal(parseConfig(env('verify-full')).production, true)
+  assert.ok(parseConfig({ ...env('require'), NODE_ENV: 'development' }).DATABASE_URL)
+})

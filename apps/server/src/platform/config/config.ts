@@ -101,6 +101,22 @@ export class ConfigError extends Error {
   }
 }
 
+/** Modes that encrypt, or may, without asking whom they speak to: whoever stands in between answers for the database. */
+const UNPROVEN = new Set(['allow', 'prefer', 'require', 'no-verify'])
+
+function unprovenDatabases(values: Values): string[] {
+  const names = ['DATABASE_URL', 'MIGRATE_DATABASE_URL'] as const
+  return names.flatMap((name) => {
+    const query = values[name] === undefined ? undefined : new URL(values[name]).searchParams
+    const mode = query?.get('sslmode') ?? query?.get('ssl') ?? ''
+    return UNPROVEN.has(mode)
+      ? [
+          `${name}: sslmode=${mode} does not check the certificate; say sslmode=verify-full (NODE_EXTRA_CA_CERTS for a CA of your own)`,
+        ]
+      : []
+  })
+}
+
 function productionFaults(values: Values): string[] {
   const faults: string[] = []
   const secretNames = ['JWT_SECRET_KEY', 'SECRET_KEY', 'ADMIN_PASSWORD', 'METRICS_TOKEN'] as const
@@ -114,7 +130,7 @@ function productionFaults(values: Values): string[] {
   if (values.STRIPE_STANDIN) faults.push('STRIPE_STANDIN is a development switch and refused in production')
   if (!values.SMTP_URL && values.MAIL !== 'off')
     faults.push('SMTP_URL is missing (or set MAIL=off to run without mail)')
-  return faults
+  return [...faults, ...unprovenDatabases(values)]
 }
 
 function hmacFaults(values: Values): string[] {
