@@ -36,11 +36,26 @@ export function openStripe({ key, base }: StripeAddress): StripeGate {
   return { sdk, livemode: /^(sk|rk)_live_/.test(key) }
 }
 
-const { StripeCardError, StripeError, StripeIdempotencyError, StripeInvalidRequestError } = Stripe.errors
+const {
+  StripeAuthenticationError,
+  StripeCardError,
+  StripeConnectionError,
+  StripeError,
+  StripeIdempotencyError,
+  StripeInvalidRequestError,
+  StripeRateLimitError,
+} = Stripe.errors
 
 /** Whether Stripe said no for good: asking again will not help. Everything else may or may not have happened. */
 export const isRefusal = (error: unknown): boolean =>
   error instanceof StripeCardError || error instanceof StripeInvalidRequestError
+
+/** Whether Stripe answers nobody now, or not us: what holds for one call holds for the next. */
+export const isAway = (error: unknown): boolean =>
+  error instanceof StripeConnectionError ||
+  error instanceof StripeAuthenticationError ||
+  error instanceof StripeRateLimitError ||
+  (error instanceof StripeError && (error.statusCode ?? 0) >= 500)
 
 export const isMissing = (error: unknown): boolean =>
   error instanceof StripeInvalidRequestError && error.code === 'resource_missing'
