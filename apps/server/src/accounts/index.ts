@@ -23,6 +23,7 @@ export {
   credentialsById,
   insertAccount,
   insertAnonymous,
+  lockCredentials,
   setEmail,
   setFullName,
   setPassword,

@@ -46,6 +46,11 @@ export const credentialsById = (db: Db, id: string): Promise<Credentials | undef
   maybeOne(db<Credentials[]>`
     select id, email, hashed_password, role, is_active, is_verified from users where id = ${id}`)
 
+/** The account as it is once everybody who was changing it is done, its row locked until the transaction ends. */
+export const lockCredentials = (tx: Db, id: string): Promise<Credentials | undefined> =>
+  maybeOne(tx<Credentials[]>`
+    select id, email, hashed_password, role, is_active, is_verified from users where id = ${id} for no key update`)
+
 export const credentialsByAccountNumber = (db: Db, hash: Buffer): Promise<Credentials | undefined> =>
   maybeOne(db<Credentials[]>`
     select id, email, hashed_password, role, is_active, is_verified from users where account_number_hash = ${hash}`)

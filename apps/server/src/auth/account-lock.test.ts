@@ -84,3 +84,19 @@ test('where no mail is sent a closed account takes a try a minute from each netw
   assert.equal((await tryIn('not the password')).statusCode, 401)
   assert.equal((await tryIn(PASSWORD)).statusCode, 429)
 })
+
+test('a signed-in caller gets no more tries at the password than a sign-in, and a success begins the count anew', async () => {
+  const { token } = await house.member('found@example.com')
+  const change = (current_password: string, new_password = 'a fresh long passphrase') =>
+    house.call('PATCH', '/users/me/password', { token, body: { current_password, new_password } })
+  for (let i = 0; i < ALLOWED - 1; i++) assert.equal((await change('not the password')).statusCode, 401)
+  assert.equal((await change(PASSWORD)).statusCode, 200)
+  for (let i = 0; i < ALLOWED; i++) assert.equal((await change(PASSWORD)).statusCode, 401)
+  const closed = await change('a fresh long passphrase', 'another long passphrase')
+  assert.equal(closed.statusCode, 401)
+  assert.match(closed.body, /Sign in again/)
+  await login('found@example.com', 'a fresh long passphrase')
+  const [mail] = await house.mailed('found@example.com', 'Your sign-in code')
+  assert.equal((await login('found@example.com', 'a fresh long passphrase', code(mail?.text ?? ''))).statusCode, 200)
+  assert.equal((await change('a fresh long passphrase', 'another long passphrase')).statusCode, 200)
+})

@@ -20,7 +20,7 @@ import { ensureFirstAdmin, type FirstAdmin } from './first-admin.ts'
 import { failedProofOf } from './failed-proof.ts'
 import { identify, type Identity } from './identify.ts'
 import { MAIL_JOB, mailJob } from './mail/job.ts'
-import { sweepMailTokens } from './mail/store.ts'
+import { forgetMailedProofs, sweepMailTokens } from './mail/store.ts'
 import { createOAuth } from './oauth/create.ts'
 import type { AuthConfig, Parts, SubscriptionBrief } from './parts.ts'
 import { createPasswords } from './password/hash.ts'
@@ -40,7 +40,7 @@ import { createAccessTokens } from './token/access.ts'
 import { tokenKeys } from './token/keys.ts'
 import type { Revocation } from './types.ts'
 import { confirmPassword } from './change-password.ts'
-import { requestEmailChange } from './verify.ts'
+import { requestEmailChange, type EmailWish } from './email-change.ts'
 
 export type AuthDeps = {
   db: Sql
@@ -82,8 +82,8 @@ export type Auth = {
   proveAgain(caller: Principal, password: string | undefined): Promise<void>
   /** Forgets what is kept by an address alone, for an erasure. */
   forgetAddress(tx: Tx, email: string): Promise<void>
-  /** Mails a proof to another address, which counts once answered. @throws {Unauthenticated} {Unavailable} */
-  requestEmailChange(userId: string, email: string, password: string): Promise<void>
+  /** Mails a proof to another address, which counts once answered. @throws {Unauthenticated} {Unavailable}. 429 */
+  requestEmailChange(caller: Principal, wish: EmailWish, req: IncomingMessage): Promise<void>
   ensureFirstAdmin(startedAt?: Date): Promise<FirstAdmin>
   routes(app: App): void
   jobs: Jobs
@@ -119,6 +119,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
   deps.ends.unshift(async (tx, userId, why) => {
     await revokeSessions(tx, userId)
     await deleteApiTokens(tx, userId)
+    await forgetMailedProofs(tx, userId)
     if (why === 'first_verified') await deleteFactors(tx, userId)
     return () => parts.revocations.announce({ userId, sessionId: null })
   })
@@ -143,7 +144,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     async forgetAddress(tx, email) {
       await forgetFailures(tx, accountMac(secrets, emailKey(email)))
     },
-    requestEmailChange: (userId, email, password) => requestEmailChange(parts, userId, email, password),
+    requestEmailChange: (caller, wish, req) => requestEmailChange(parts, caller, wish, req),
     ensureFirstAdmin: (startedAt) => ensureFirstAdmin(parts, startedAt),
     routes(app) {
       app.addHook('onError', async (req, _reply, error) => {

@@ -39,6 +39,9 @@ test('without a password of their own the first admin gets one that only allows 
   const change = (new_password: string) =>
     house.call('PATCH', '/users/me/password', { token, body: { current_password: password, new_password } })
   assert.equal((await change('too short 14 c')).statusCode, 400)
+  const same = await change(password)
+  assert.equal(same.statusCode, 400, 'to keep the one we made is no change')
+  assert.match(same.body, /must differ/)
   assert.equal((await change(OWN)).statusCode, 200)
   assert.equal((await house.call('GET', '/users', { token })).statusCode, 200)
   assert.equal((await house.login(email, password)).statusCode, 401)

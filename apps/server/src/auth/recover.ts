@@ -4,6 +4,7 @@ import {
   emailKey,
   endAccess,
   isStaff,
+  lockCredentials,
   setPassword,
   setVerified,
 } from '../accounts/index.ts'
@@ -12,7 +13,7 @@ import { newId } from '../platform/ids.ts'
 import { accountMac, forgetFailures } from './failures.ts'
 import { failedProof } from './failed-proof.ts'
 import { sendLater } from './mail/job.ts'
-import { deleteMailTokensOf, findMailToken, takeMailToken } from './mail/store.ts'
+import { findMailToken, forgetMailedProofs, takeMailToken } from './mail/store.ts'
 import { linkTokenHash } from './mail/tokens.ts'
 import { clearOneTime } from './one-time.ts'
 import type { Parts } from './parts.ts'
@@ -38,11 +39,13 @@ export async function resetPassword(parts: Parts, wish: { token: string; passwor
   parts.rules.assertGood(wish.password, { email: account.email, staff: isStaff(account.role) }, 'password')
   const hashed = await parts.passwords.hash(wish.password)
   const announcements = await parts.db.begin(async (tx) => {
-    if (!(await takeMailToken(tx, hash, ['reset']))) throw dead()
+    // The user before the token, as everybody: two links used at once would wait for one another.
+    const now = await lockCredentials(tx, account.id)
+    if (!now?.is_active || now.email !== found.email || !(await takeMailToken(tx, hash, ['reset']))) throw dead()
     await setPassword(tx, account.id, hashed)
     await clearOneTime(tx, account.id)
     await forgetFailures(tx, accountMac(parts.secrets, emailKey(found.email)))
-    await deleteMailTokensOf(tx, account.id)
+    await forgetMailedProofs(tx, account.id)
     const all = [await endAccess(tx, parts.ends, account.id, 'password_reset')]
     if (await setVerified(tx, account.id, found.email))
       all.push(await endAccess(tx, parts.ends, account.id, 'first_verified'))

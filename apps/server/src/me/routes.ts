@@ -53,9 +53,9 @@ export function meRoutes(app: App, deps: MeDeps): void {
       },
     },
     async (req) => {
-      const { userId } = principalOf(req)
-      await changeMe(deps, userId, req.body)
-      return readMe(deps.db, userId)
+      const caller = principalOf(req)
+      await changeMe(deps, caller, req.body, req.raw)
+      return readMe(deps.db, caller.userId)
     },
   )
 

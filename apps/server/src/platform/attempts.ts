@@ -6,12 +6,13 @@ export type FailedAttempt = 'password' | 'code' | 'secret' | 'token' | 'signatur
 /**
  * Limits that a room judges itself, since only it knows when they apply.
  * - `AUTH_FACTOR`: tries of a second factor after a right password; subject: the account.
- * - `AUTH_CODE`: typed codes sent to an account; subject: the account.
+ * - `AUTH_PASSWORD_RESET`: mails of a change of address; subject: who asks, and the address they go to.
  * - `AUTH_DEVICE_CODE`: wrong device user codes, over all callers; subject: ''.
  * - `AUTH_ACCOUNT_NETWORK`: tries on a closed account without mail; subject: the account, for each /24 or /48.
  * - `WEBSOCKET`: opens by ticket; subject: the user's id.
  */
-export type SpentRule = 'AUTH_FACTOR' | 'AUTH_CODE' | 'AUTH_DEVICE_CODE' | 'AUTH_ACCOUNT_NETWORK' | 'WEBSOCKET'
+export type SpentRule =
+  'AUTH_FACTOR' | 'AUTH_PASSWORD_RESET' | 'AUTH_DEVICE_CODE' | 'AUTH_ACCOUNT_NETWORK' | 'WEBSOCKET'
 
 /** Takes back what `spend` charged: the try was a success. */
 export type Refund = () => Promise<void>

@@ -17,12 +17,13 @@ const Payload = z.object({
 })
 export type MailKind = z.infer<typeof Payload>['kind']
 
-type Deps = Pick<Parts, 'db' | 'config' | 'secrets' | 'publicUrl' | 'mailer'>
+type Deps = Pick<Parts, 'db' | 'kv' | 'config' | 'secrets' | 'publicUrl' | 'mailer'>
 
 const CODE_LIFE_S = 10 * 60
 const LINK_LIFE_S = { verify: 24 * 3_600, change_email: 24 * 3_600, reset: 30 * 60, sign_in: CODE_LIFE_S }
 /** New codes and links for one account and purpose in an hour; a further wish is dropped in silence. */
 const PER_HOUR = 3
+const HOUR_MS = 3_600_000
 
 /**
  * Has a mail sent, in the caller's transaction. The job knows the account and the purpose alone: addresses are read and
@@ -59,12 +60,27 @@ async function sendToken(
   }
 }
 
+/** Tells who has an address that somebody else wanted it; three an hour, since strangers choose how often. */
+async function tellHolder(deps: Deps, holder: Credentials): Promise<void> {
+  if (holder.email === null) return
+  for (let n = 0; n < PER_HOUR; n++) {
+    const key = `known-mail:${holder.id}:${n}`
+    if (!(await deps.kv.setOnce(key, '1', HOUR_MS).catch(() => true))) continue
+    try {
+      return await send(deps, holder.email, contents.known(deps.publicUrl))
+    } catch (error) {
+      await deps.kv.delete(key).catch(() => undefined)
+      throw error
+    }
+  }
+}
+
 /** To the new address a proof, to the present one a notice; an address that is taken hears so instead. */
 async function changeEmail(deps: Deps, account: Credentials): Promise<void> {
   const wish = await wishedEmail(deps.db, account.id)
   if (!wish) return
   const holder = await credentialsByEmail(deps.db, wish.email)
-  if (holder && holder.id !== account.id) return send(deps, wish.email, contents.known(deps.publicUrl))
+  if (holder && holder.id !== account.id) return tellHolder(deps, holder)
   await sendToken(deps, account.id, 'change_email', wish.email, (token, code) =>
     contents.changeEmail(deps.publicUrl, token, code),
   )
@@ -89,7 +105,7 @@ export const mailJob =
       case 'change_email':
         return changeEmail(deps, account)
       case 'known':
-        return send(deps, email, contents.known(deps.publicUrl))
+        return tellHolder(deps, account)
       case 'sign_in':
         return sendToken(deps, user_id, 'sign_in', email, (_token, code) => contents.signInCode(deps.publicUrl, code))
     }

@@ -1,4 +1,4 @@
-import { maybeOne, type Db } from '../../platform/db/index.ts'
+import { maybeOne, type Db, type Tx } from '../../platform/db/index.ts'
 
 export type TokenKind = 'verify' | 'reset' | 'change_email' | 'sign_in'
 
@@ -19,8 +19,14 @@ export const insertMailToken = (db: Db, t: NewMailToken) => db`
 
 export const deleteMailToken = (db: Db, hash: Buffer) => db`delete from mail_tokens where hash = ${hash}`
 
-/** After a proof nothing that was mailed before it counts any more. */
-export const deleteMailTokensOf = (db: Db, userId: string) => db`delete from mail_tokens where user_id = ${userId}`
+/**
+ * After a proof, a new password or the end of access nothing counts that was mailed or wished before it: an address that
+ * somebody else asked for must not take the account later. Call it with the user's row locked.
+ */
+export async function forgetMailedProofs(tx: Tx, userId: string): Promise<void> {
+  await tx`delete from mail_tokens where user_id = ${userId}`
+  await tx`delete from pending_emails where user_id = ${userId}`
+}
 
 export async function mailedLately(db: Db, userId: string, kind: TokenKind): Promise<number> {
   const rows = await db<{ count: bigint }[]>`
