@@ -1,10 +1,11 @@
 import { help } from './help.ts'
 import { UsageError, type Command } from './command.ts'
+import { billing } from './commands/billing.ts'
 import { keys } from './commands/keys.ts'
 import { migrate } from './commands/migrate.ts'
 import { serveCommand } from './commands/serve.ts'
 
-export const commands: readonly Command[] = [serveCommand, migrate, keys]
+export const commands: readonly Command[] = [serveCommand, migrate, keys, billing]
 
 const USAGE = 2
 

@@ -3,7 +3,7 @@ import { explain } from './explain.ts'
 import { ConfigError, parseConfig, readEnv, type Config, type Env } from './platform/config/index.ts'
 import { createLog } from './platform/log.ts'
 import { readProtectionConfig, type ReadConfig } from './protection/index.ts'
-import { startFoundation } from './start.ts'
+import { startFoundation, withRealPort } from './start.ts'
 
 export type Running = {
   url: string
@@ -35,7 +35,8 @@ function readSettings(env: Env): { config: Config; protecting: ReadConfig } {
  * @throws {ConfigError} naming every fault of the configuration; other errors carry a readable message
  */
 export async function startServer(env: Env = readEnv(process.env)): Promise<Running> {
-  const { config, protecting } = readSettings(env)
+  const { config: settings, protecting } = readSettings(env)
+  const config = await withRealPort(settings)
   const log = createLog(config.LOG_LEVEL)
   for (const warning of protecting.warnings) log.warn(warning)
   const foundation = await startFoundation(config, log)

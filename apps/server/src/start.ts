@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import type { Redis } from 'ioredis'
 import { migrateUp, openPool, type Sql } from './platform/db/index.ts'
 import type { Config } from './platform/config/index.ts'
@@ -64,6 +66,19 @@ async function bringUp(ownerUrl: string): Promise<string[]> {
   } catch (error) {
     throw new Error(`The database cannot be brought up: ${(error as Error).message}`, { cause: error })
   }
+}
+
+/**
+ * `PORT=0` without `PUBLIC_URL`: links and tokens name our address long before we listen, so the free port is looked up
+ * first. @throws the system's error when HOST is no address of ours
+ */
+export async function withRealPort(config: Config): Promise<Config> {
+  if (config.PORT !== 0 || config.PUBLIC_URL !== undefined) return config
+  const probe = createServer().listen(0, config.HOST)
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  await new Promise((resolve) => probe.close(resolve))
+  return { ...config, PORT: port }
 }
 
 /** Brings up secrets, database (migrated), pool and key-value store. @throws a readable message when one is not to be had */

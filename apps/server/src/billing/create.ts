@@ -105,7 +105,12 @@ export function createBilling(deps: BillingDeps): Billing {
       { cron: '41 4 * * *', job: SWEEP_JOB },
     ],
     enabled: () => parts.billingEnabled(),
-    syncPlans: () => syncPrices(db, parts.stripe().sdk),
+    async syncPlans() {
+      const { sdk } = parts.stripe()
+      // Prices that the operator made are taken first, so that no second one is made beside them.
+      await adoptConfiguredPrices(db, sdk, config, log)
+      return syncPrices(db, sdk)
+    },
     reconcile: () => {
       parts.stripe()
       return reconcile(parts)
