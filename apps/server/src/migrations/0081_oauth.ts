@@ -27,6 +27,8 @@ create table oauth_artifacts (
   uid_hash bytea,
   payload bytea not null,
   consumed_at timestamptz,
+  entered_at timestamptz,
+  answered_at timestamptz,
   polled_at timestamptz,
   poll_seconds integer not null default 5,
   created_at timestamptz not null default clock_timestamp(),
@@ -38,6 +40,8 @@ create unique index oauth_artifacts_by_user_code on oauth_artifacts (user_code_m
 create unique index oauth_artifacts_by_uid on oauth_artifacts (uid_hash) where uid_hash is not null;
 create index oauth_artifacts_expired on oauth_artifacts (expires_at);
 comment on table oauth_artifacts is 'Codes, refresh tokens, grants and pages under way: sealed, found by the hash of a secret that is not kept.';
+comment on column oauth_artifacts.entered_at is 'When somebody typed the user code of this device code in; only one can.';
+comment on column oauth_artifacts.answered_at is 'When the device code was allowed or refused: once.';
 comment on column oauth_artifacts.poll_seconds is 'How long a device waits between two questions (RFC 8628): five seconds more for each that came too soon.';
 
 create table oauth_grants (

@@ -9,7 +9,10 @@ import {
   deleteArtifact,
   deleteArtifactsOfGrant,
   putArtifact,
+  putDeviceStep,
   sha256,
+  type Artifact,
+  type DeviceStep,
   type StoredArtifact,
 } from './artifact-store.ts'
 import { metadataOf } from './client-metadata.ts'
@@ -19,6 +22,17 @@ import { endGrant, sessionOfGrant, touchGrant } from './grant-store.ts'
 const PURPOSE = 'oauth-artifact'
 
 export type AdapterDeps = Pick<Parts, 'db' | 'secrets' | 'revocations' | 'config' | 'log'>
+
+/** Another one entered or answered this device code a moment before. Named as the provider's own, for the page. */
+class AlreadyUsed extends errors.InvalidRequest {
+  override readonly name = 'AlreadyUsedError'
+}
+
+/** Which step of a device code the provider is writing; undefined when it makes it. */
+function deviceStepOf({ accountId, error, inFlight }: AdapterPayload): DeviceStep | undefined {
+  if (accountId !== undefined || error !== undefined) return 'answered'
+  return inFlight ? 'entered' : undefined
+}
 
 /** Ends a consent and tells it on every instance. */
 export async function endGrantAndTell({ db, revocations }: AdapterDeps, grantHash: Buffer): Promise<void> {
@@ -53,10 +67,11 @@ export class PostgresAdapter implements Adapter {
     return this.#deps.secrets.mac('oauth-user-code', code)
   }
 
+  /** @throws {AlreadyUsed} a device code that another one entered or answered before; what was given for it ends */
   async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
     const idHash = sha256(id)
     const { grantId, userCode, uid } = payload
-    await putArtifact(this.#deps.db, {
+    const artifact: Artifact = {
       model: this.#model,
       idHash,
       grantHash: this.#model === 'Grant' ? idHash : grantId === undefined ? null : sha256(grantId),
@@ -64,7 +79,13 @@ export class PostgresAdapter implements Adapter {
       uidHash: this.#model === 'Session' && uid !== undefined ? sha256(uid) : null,
       payload: this.#deps.secrets.seal(PURPOSE, this.#binding(idHash), Buffer.from(JSON.stringify(payload))),
       life: expiresIn,
-    })
+    }
+    const step = this.#model === 'DeviceCode' ? deviceStepOf(payload) : undefined
+    if (step === undefined) return void (await putArtifact(this.#deps.db, artifact))
+    // The provider looked at the code before; between its look and this another one may have come.
+    if (await putDeviceStep(this.#deps.db, step, artifact)) return
+    if (artifact.grantHash) await endGrantAndTell(this.#deps, artifact.grantHash)
+    throw new AlreadyUsed('code has already been used')
   }
 
   async find(id: string): Promise<AdapterPayload | undefined> {

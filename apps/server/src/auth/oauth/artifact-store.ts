@@ -27,6 +27,22 @@ export const putArtifact = (db: Db, a: Artifact) => db`
      set grant_hash = excluded.grant_hash, user_code_mac = excluded.user_code_mac, uid_hash = excluded.uid_hash,
          payload = excluded.payload, expires_at = excluded.expires_at`
 
+/** What happens to a device code: somebody types it in, then allows it or not. */
+export type DeviceStep = 'entered' | 'answered'
+
+/** Writes a step of a device code. @returns false when it was taken before: of any number of takers one gets it */
+export async function putDeviceStep(db: Db, step: DeviceStep, a: Artifact): Promise<boolean> {
+  const isEntry = step === 'entered'
+  const taken = await db`
+    update oauth_artifacts
+       set payload = ${a.payload}, grant_hash = ${a.grantHash},
+           entered_at = coalesce(entered_at, clock_timestamp()),
+           answered_at = case when ${!isEntry} then clock_timestamp() end
+     where model = ${a.model} and id_hash = ${a.idHash} and answered_at is null
+       and (entered_at is null or ${!isEntry})`
+  return taken.count === 1
+}
+
 const found = (db: Db) => db`select id_hash, payload, consumed_at is not null as consumed from oauth_artifacts`
 
 export const artifactById = (db: Db, model: string, idHash: Buffer): Promise<StoredArtifact | undefined> =>

@@ -4,13 +4,17 @@ import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
 import type { FailedAttempt } from '../../platform/attempts.ts'
 import { openHouse, PUBLIC_URL, type House } from '../testing/house.ts'
+import { createLog } from '../../platform/log.ts'
+import { PostgresAdapter } from './adapter.ts'
+import { sha256 } from './artifact-store.ts'
 import { allow, DEVICE, library, NATIVE, registerApps, signIn } from './testing/apps.ts'
-import { Browser } from './testing/browser.ts'
+import { Browser, type Page } from './testing/browser.ts'
 
 const failed: FailedAttempt[] = []
 const house: House = await openHouse({ after }, { attempts: { failed: (_req, kind) => void failed.push(kind) } })
 await registerApps(house)
 const { sql } = house.database
+const silent = createLog('silent')
 const GRANT = 'urn:ietf:params:oauth:grant-type:device_code'
 
 type Started = {
@@ -150,6 +154,60 @@ test('wrong, used and expired codes look alike, and count', async () => {
   assert.equal(plain(wrong.page.text), plain(used.page.text))
   assert.equal(plain(wrong.page.text), plain(empty.page.text))
   assert.deepEqual(failed.slice(before), ['code', 'code', 'code'])
+})
+
+test('of two who enter one code at the same moment one goes on, and the other hears that it is wrong', async () => {
+  await house.member('first@example.com')
+  await house.member('second@example.com')
+  const { user_code, device_code } = await start()
+  const browsers = [new Browser(house), new Browser(house)]
+  const pages = await Promise.all(browsers.map((browser) => browser.go(`${PUBLIC_URL}/oauth/device`)))
+  let entered: Promise<Page[]> | undefined
+  // Both have read the code before either can write.
+  await house.database.owner.begin(async (tx) => {
+    await tx`select from oauth_artifacts where model = 'DeviceCode' for update`
+    entered = Promise.all(
+      browsers.map((browser, i) => browser.submit(pages[i] as Page, '/oauth/device', { user_code })),
+    )
+    const waiting = async () =>
+      (await tx`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).count
+    while ((await waiting()) < 2) await new Promise((resolve) => setTimeout(resolve, 5))
+  })
+  const shown = (await entered) ?? []
+  const inside = shown.findIndex(({ text }) => text.includes('Sign in to'))
+  const outside = shown[1 - inside]
+  assert.deepEqual([outside?.status, outside?.text.includes('This code is not right')], [400, true])
+  const browser = browsers[inside] as Browser
+  await allow(browser, await signIn(browser, shown[inside] as Page, 'second@example.com'))
+  assert.ok((await poll(device_code)).access_token)
+})
+
+test('a device code is allowed once: what a second one gave for it ends', async () => {
+  const members = [await house.member('one@example.com'), await house.member('two@example.com')]
+  const announced: string[] = []
+  const revocations = { announce: async ({ userId }: { userId: string }) => void announced.push(userId) }
+  const adapter = new PostgresAdapter(
+    { db: sql, secrets: house.secrets, revocations, log: silent } as never,
+    'DeviceCode',
+  )
+  await adapter.upsert('a-device-code', { userCode: 'XXXXXXXX' }, 600)
+  const grants = await Promise.all(
+    members.map(async ({ id }) => {
+      const grantId = `grant of ${id}`
+      await sql`insert into oauth_grants (grant_hash, session_id, client_id)
+                select ${sha256(grantId)}, id, 'tv-app' from sessions where user_id = ${id}`
+      return { accountId: id, grantId, userCode: 'XXXXXXXX', inFlight: true }
+    }),
+  )
+  const [first, second] = grants
+  await adapter.upsert('a-device-code', first ?? {}, 600)
+  await assert.rejects(adapter.upsert('a-device-code', second ?? {}, 600))
+  await assert.rejects(adapter.upsert('a-device-code', { ...second, error: 'access_denied' }, 600))
+  assert.deepEqual(await adapter.find('a-device-code'), first)
+  assert.deepEqual(announced, [members[1]?.id])
+  assert.equal((await house.call('GET', '/users/me', members[1])).statusCode, 401)
+  assert.equal((await house.call('GET', '/users/me', members[0])).statusCode, 200)
+  await adapter.destroy('a-device-code')
 })
 
 test('codes are taken in small letters and without the dash', async () => {

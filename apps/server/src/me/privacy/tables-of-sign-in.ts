@@ -169,7 +169,7 @@ export const SIGN_IN: Record<string, Table> = {
       uid_hash: 'of a page under way',
       payload: 'sealed',
     },
-    other: 'model consumed_at polled_at poll_seconds created_at expires_at',
+    other: 'model consumed_at entered_at answered_at polled_at poll_seconds created_at expires_at',
   },
   oauth_clients: nobodys('client_id name kind redirect_uris scopes shipped created_at updated_at'),
 }
