@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { InjectOptions } from 'fastify'
-import { protectedApp, type Kit } from './testing/kit.ts'
+import { protectedApp, type Kit, type KitOptions } from './testing/kit.ts'
 
 const A = '198.51.100.7'
 const B = '203.0.113.9'
@@ -172,6 +172,28 @@ test('50 unknown paths ban the address; 401, 403, 405, 429 and bad bodies do not
   for (let i = 0; i < 49; i++) assert.equal((await kit.send(get(`/wp-login-${i}.php`))).status, 404)
   assert.equal((await kit.send(get('/.env'))).status, 404)
   assert.equal((await kit.send(get('/plans'))).code, 'IP_BANNED')
+})
+
+test('a path that cannot be decoded is an unknown one: limited, and a failed attempt', async (t) => {
+  const limited = await protectedApp(t, { env: { SUSPICIOUS_ACTIVITY_THRESHOLD: '1000' } })
+  const first = await limited.send(get('/%zz'))
+  assert.deepEqual([first.status, first.headers['x-ratelimit-remaining']], [400, '79'])
+  assert.equal(await admittedOf(limited, 90, () => get('/api/v1/vpn/%zz')), 79)
+  const kit = await protectedApp(t)
+  for (let i = 0; i < 50; i++) assert.equal((await kit.send(get('/%c0%af'))).status, 400)
+  assert.equal((await kit.send(get('/plans'))).code, 'IP_BANNED')
+})
+
+test('a part of a path of any length counts by the rule of its route, and is no failed attempt', async (t) => {
+  const routes: KitOptions['routes'] = (app) =>
+    app.post('/api/v1/things/:id', { config: { needs: 'vpn:use', rule: 'VPN_CONNECT' } }, async () => ({}))
+  const kit = await protectedApp(t, { routes })
+  const url = `/things/${'a'.repeat(9_000)}`
+  const ask = { ...get(url, A, as('user-1')), method: 'POST' } as const
+  assert.equal((await kit.send(ask)).headers['ratelimit-policy'], '"vpn_connect";q=25;w=60')
+  assert.equal((await kit.send(get(url, A, as('user-1')))).status, 405)
+  assert.equal((await kit.send(ask)).headers['x-ratelimit-remaining'], '22')
+  assert.equal(kit.protection.state.suspicion.counted.size, 0)
 })
 
 test('forged tokens are failed attempts; a token with an unknown key is not', async (t) => {

@@ -1,11 +1,12 @@
 import findMyWay from 'find-my-way'
+import { MAX_HEADER_SIZE } from '../platform/http/index.ts'
 import type { RouteKind, RuleName } from './rules.ts'
 
 type PathRule = { url: string; rule: RuleName | RouteKind; isPublic: boolean }
 
 /** Which rule a path has, for requests whose method it does not take. */
 export class RulesOfPaths {
-  readonly #router = findMyWay({ ignoreDuplicateSlashes: true, maxParamLength: 256 })
+  readonly #router = findMyWay({ ignoreDuplicateSlashes: true, maxParamLength: MAX_HEADER_SIZE })
   readonly #known = new Map<string, PathRule>()
 
   add(url: string, rule: RuleName | RouteKind, isPublic: boolean): void {

@@ -151,6 +151,8 @@ test('shapes that smuggle a second request are refused and end the connection', 
     'length list': `POST /plans HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 0\r\n\r\n`,
     'signed length': `POST /plans HTTP/1.1\r\nHost: x\r\nContent-Length: +0\r\n\r\n`,
     'hex length': `POST /plans HTTP/1.1\r\nHost: x\r\nContent-Length: 0x0\r\n\r\n`,
+    'two codings': `POST /plans HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
+    'two coding lines': `POST /plans HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
     'unknown coding': `POST /plans HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n`,
     'chunked not last': `POST /plans HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n`,
     'coding with a tab': `POST /plans HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\tchunked\tx\r\n\r\n0\r\n\r\n`,
@@ -175,6 +177,20 @@ test('shapes that smuggle a second request are refused and end the connection', 
     assert.ok(answers.length <= 1 && (answers[0]?.endsWith('400') ?? true), `${name}: ${answers.join(' ')}`)
     assert.equal(closed, true, `${name} stays open`)
   }
+})
+
+test('a request with two hosts counts like any other, and a banned caller hears of the ban', async (t) => {
+  const kit = await listening(t, { env: { RATE_LIMIT_API: '3/60s+0' } })
+  const statuses: (string | undefined)[] = []
+  const ask = async () => {
+    const { text } = await raw(t, kit.port, 'GET /plans HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n', 500)
+    statuses.push(/^HTTP\/1\.1 (\d+)/.exec(text)?.[1])
+    return text
+  }
+  for (let i = 0; i < 4; i++) await ask()
+  assert.deepEqual(statuses, ['400', '400', '400', '429'])
+  ban(kit, '127.0.0.1')
+  assert.match(await ask(), /IP_BANNED/)
 })
 
 test('a header that never ends, and too many of them, do not hold a connection', async (t) => {

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { AppError, toEnvelope } from '../platform/errors.ts'
 import { securityHeaders } from '../platform/http/index.ts'
 import type { Clients } from './client.ts'
 import { bannedMs, type Bans } from './bans/bans.ts'
@@ -27,16 +26,15 @@ let counter = 0
 /** Names a refused request: unique, and a fraction of what randomness for each would cost. */
 const nextId = (): string => `req_${run}${(counter++).toString(36)}`
 
-/** What is looked at before anything else; read from the raw lines, so that a refusal builds no header object. */
-type Seen = { hosts: number; requestId: string | undefined; hasBody: boolean }
+/** What a refusal needs to know; read from the raw lines, so that it builds no header object. */
+type Seen = { requestId: string | undefined; hasBody: boolean }
 
 function lookAt({ rawHeaders }: IncomingMessage): Seen {
-  const seen: Seen = { hosts: 0, requestId: undefined, hasBody: false }
+  const seen: Seen = { requestId: undefined, hasBody: false }
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] ?? ''
     // By length first: of a dozen names one or two are looked at closely.
-    if (name.length === 4 && name.toLowerCase() === 'host') seen.hosts++
-    else if (name.length === 12 && name.toLowerCase() === 'x-request-id') seen.requestId = rawHeaders[i + 1]
+    if (name.length === 12 && name.toLowerCase() === 'x-request-id') seen.requestId = rawHeaders[i + 1]
     else if (name.length === 14 && name.toLowerCase() === 'content-length') seen.hasBody = true
     else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') seen.hasBody = true
   }
@@ -48,7 +46,8 @@ function refuser(https: boolean) {
   const fixed = Object.entries(securityHeaders(https)).flat()
   fixed.push('content-type', 'application/json; charset=utf-8')
   const before = `{"error":{"code":"IP_BANNED","message":"${BANNED_MESSAGE}","retry_after":`
-  return (seen: Seen, res: ServerResponse, leftMs: number): void => {
+  return (req: IncomingMessage, res: ServerResponse, leftMs: number): void => {
+    const seen = lookAt(req)
     const id = seen.requestId !== undefined && GIVEN_ID.test(seen.requestId) ? seen.requestId : nextId()
     const wait = String(seconds(leftMs))
     const body = `${before}${wait},"request_id":"${id}"}}`
@@ -58,16 +57,6 @@ function refuser(https: boolean) {
     res.writeHead(429, [...fixed, ...own])
     res.end(body)
   }
-}
-
-/** Node takes the first of two `Host` lines, a proxy in front perhaps the last: such a request is two at once. */
-function refuseTwoHosts(res: ServerResponse, https: boolean): void {
-  const id = nextId()
-  const refusal = new AppError('INVALID_INPUT', 'The request is not valid HTTP.')
-  const body = JSON.stringify(toEnvelope(refusal, id))
-  const type = 'application/json; charset=utf-8'
-  res.writeHead(400, { ...securityHeaders(https), 'content-type': type, 'x-request-id': id, connection: 'close' })
-  res.end(body)
 }
 
 /** How many connections each address holds. */
@@ -111,14 +100,12 @@ export function shieldServer(server: Server, deps: Deps): void {
   const handlers = server.listeners('request') as ((req: IncomingMessage, res: ServerResponse) => void)[]
   server.removeAllListeners('request')
   server.on('request', (req, res) => {
-    const seen = lookAt(req)
-    if (seen.hosts > 1) return refuseTwoHosts(res, deps.https)
     if (bans.size > 0) {
       const client = clients.of(req)
       const leftMs = bannedMs(client, bans, fleet)
       if (leftMs > 0) {
         violations.note('BAN', 'any', client)
-        return refuse(seen, res, leftMs)
+        return refuse(req, res, leftMs)
       }
     }
     for (const handle of handlers) handle(req, res)

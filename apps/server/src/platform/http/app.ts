@@ -15,10 +15,10 @@ import { AppError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { App } from './app-type.ts'
 import { answerError } from './answer-error.ts'
-import { assertHost, assertHttps, assertNamesHost, assertVersion, securityHeaders, useHeaders } from './headers.ts'
+import { assertHost, assertHttps, assertOneReading, assertVersion, securityHeaders, useHeaders } from './headers.ts'
 import { rememberMethods } from './methods.ts'
 import { compileValidator, parseQuery, refuseDoubledNames, refuseUnaskedBody, useJsonBodies } from './parse.ts'
-import { canonicalTarget } from './paths.ts'
+import { canonicalTarget, MAX_HEADER_SIZE } from './paths.ts'
 import { refuseRaw } from './refuse-raw.ts'
 import { requestId } from './request-id.ts'
 import { RequestLog } from './request-log.ts'
@@ -75,19 +75,24 @@ export async function createApp({ config, log, protect, arrivesByHttps, authenti
     forceCloseConnections: 'idle',
     return503OnClosing: true,
     rewriteUrl: (req) => canonicalTarget(req.url ?? '/'),
-    routerOptions: { maxParamLength: 256, querystringParser: parseQuery },
+    routerOptions: { maxParamLength: MAX_HEADER_SIZE, querystringParser: parseQuery },
     http: {
       headersTimeout: HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
-      maxHeaderSize: 16 * 1024,
+      maxHeaderSize: MAX_HEADER_SIZE,
       // Told by us, in the contract's words.
       requireHostHeader: false,
       // What is no WebSocket, such as an offer of HTTP/2, is an ordinary request.
       shouldUpgradeCallback: isSocketRequest,
     },
     clientErrorHandler: (error, socket) => refuseRaw(error, socket, https),
-    frameworkErrors: (error, req, reply) =>
-      answerError(error, req, reply.headers(securityHeaders(https)).header('x-request-id', req.id)),
+    // A path that the router cannot decode runs no hooks: what they do first is done here.
+    frameworkErrors(error, req, reply) {
+      reply.headers(securityHeaders(https)).headers({ 'x-request-id': req.id, connection: 'close' })
+      const answer = (refused?: Error) => answerError((refused as AppError | undefined) ?? error, req, reply)
+      if (protect) protect.call(app, req, reply, answer)
+      else answer()
+    },
   }).withTypeProvider<ZodTypeProvider>()
 
   // An expectation we do not know is no reason to refuse what was asked (RFC 9110, section 10.1.1).
@@ -109,7 +114,7 @@ export async function createApp({ config, log, protect, arrivesByHttps, authenti
   if (protect) app.addHook('onRequest', protect)
   // What needs no wait is a callback: a promise for each of these would cost more than they do. What they throw is heard.
   app.addHook('onRequest', (req, _reply, done) => {
-    assertNamesHost(req.raw)
+    assertOneReading(req.raw)
     const forMachines = req.url.startsWith('/health')
     if (!forMachines) assertHost(req.headers.host, config.ALLOWED_HOSTS)
     assertVersion(req.headers['x-api-version'])

@@ -34,16 +34,37 @@ export function assertVersion(header: string | string[] | undefined): void {
 }
 
 /** What follows on such a connection is not trusted either. */
-class NoHost extends AppError {
+class NotHttp extends AppError {
   override readonly headers = { connection: 'close' }
-  constructor() {
-    super('INVALID_INPUT', 'The request does not name a host.')
+  constructor(message: string) {
+    super('INVALID_INPUT', message)
   }
 }
 
-/** 400 when an HTTP/1.1 request does not say which host it is for (RFC 9112, section 3.2). */
-export function assertNamesHost({ httpVersion, headers }: Pick<IncomingMessage, 'httpVersion' | 'headers'>): void {
-  if (httpVersion === '1.1' && headers.host === undefined) throw new NoHost()
+/** How many lines name a host, and whether all that say how the body is framed say one thing. */
+function frameOf({ httpVersion, rawHeaders }: Frame): { hosts: number; oneWay: boolean } {
+  let hosts = 0
+  let oneWay = true
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? ''
+    // By length first: of a dozen names one or two are looked at closely.
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
+    else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding')
+      oneWay &&= httpVersion === '1.1' && rawHeaders[i + 1]?.toLowerCase() === 'chunked'
+  }
+  return { hosts, oneWay }
+}
+
+type Frame = Pick<IncomingMessage, 'httpVersion' | 'rawHeaders'>
+
+/**
+ * 400, and the end of the connection, for what a proxy in front may read in another way than we do (RFC 9112, sections
+ * 3.2 and 6.1): no host or two, and any transfer coding but `chunked` alone; HTTP/1.0 knows none.
+ */
+export function assertOneReading(req: Frame): void {
+  const { hosts, oneWay } = frameOf(req)
+  if (hosts === 0 && req.httpVersion === '1.1') throw new NotHttp('The request does not name a host.')
+  if (hosts > 1 || !oneWay) throw new NotHttp('The request is not valid HTTP.')
 }
 
 /** 403 for what came in the clear although our address is https: a token sent so has been seen. */

@@ -1,3 +1,6 @@
+/** Bytes of a request's line and headers: above it the connection ends, so no part of a path is longer. */
+export const MAX_HEADER_SIZE = 16 * 1024
+
 /** What answers at the root alone; everything else below the root is an alias of the same path below `/api/v1`. */
 const ROOT = /^\/(?:$|\?|(?:health|docs|redoc|openapi\.json|metrics|\.well-known|oauth|sub|app|api)(?:[/?]|$))/
 

@@ -1,11 +1,17 @@
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { AppError, toEnvelope } from '../errors.ts'
 import { securityHeaders } from './headers.ts'
 import { newRequestId } from './request-id.ts'
 
+/** The answer under way on a socket, as Node's own handler of such errors looks at it. */
+type Answering = { _httpMessage?: ServerResponse | null }
+
 /** A request that is no HTTP: the contract's error on the raw socket, then the end. */
 export function refuseRaw(error: NodeJS.ErrnoException, socket: Socket, https: boolean): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  // What follows the headers was no HTTP, and they have been answered: one request has one answer.
+  if ((socket as Socket & Answering)._httpMessage?.headersSent === true) return void socket.destroySoon()
   const refusal = new AppError('INVALID_INPUT', 'The request is not valid HTTP.')
   const id = newRequestId()
   const body = JSON.stringify(toEnvelope(refusal, id))

@@ -1,5 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Bindings, ChildLoggerOptions, LogFn } from 'pino'
+import type { Bindings, ChildLoggerOptions } from 'pino'
+
+/** What pino's writing functions take: an object or a text first, then what is filled in. */
+type Line = [first: unknown, ...rest: unknown[]]
 
 /**
  * A request's log: the server's with the request's id on each line. The child is made with the first line; most requests
@@ -24,25 +27,29 @@ export class RequestLog implements FastifyBaseLogger {
   child(bindings: Bindings, options?: ChildLoggerOptions): FastifyBaseLogger {
     return this.#own.child(bindings, options)
   }
-  get fatal(): LogFn {
-    return this.#own.fatal.bind(this.#own)
+  #write(level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent', line: Line): void {
+    const own = this.#own
+    Reflect.apply(own[level], own, line)
   }
-  get error(): LogFn {
-    return this.#own.error.bind(this.#own)
+  fatal(...line: Line): void {
+    this.#write('fatal', line)
   }
-  get warn(): LogFn {
-    return this.#own.warn.bind(this.#own)
+  error(...line: Line): void {
+    this.#write('error', line)
   }
-  get info(): LogFn {
-    return this.#own.info.bind(this.#own)
+  warn(...line: Line): void {
+    this.#write('warn', line)
   }
-  get debug(): LogFn {
-    return this.#own.debug.bind(this.#own)
+  info(...line: Line): void {
+    this.#write('info', line)
   }
-  get trace(): LogFn {
-    return this.#own.trace.bind(this.#own)
+  debug(...line: Line): void {
+    this.#write('debug', line)
   }
-  get silent(): LogFn {
-    return this.#own.silent.bind(this.#own)
+  trace(...line: Line): void {
+    this.#write('trace', line)
+  }
+  silent(...line: Line): void {
+    this.#write('silent', line)
   }
 }

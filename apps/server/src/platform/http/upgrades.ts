@@ -6,9 +6,9 @@ import { AppError, Forbidden, invalidField, toEnvelope, Unavailable } from '../e
 import type { Config } from '../config/index.ts'
 import type { Log } from '../log.ts'
 import { toAppError } from './answer-error.ts'
-import { assertHost, assertHttps, assertNamesHost, assertVersion, securityHeaders } from './headers.ts'
+import { assertHost, assertHttps, assertOneReading, assertVersion, securityHeaders } from './headers.ts'
 import { assertQuery, parseQuery } from './parse.ts'
-import { canonicalTarget } from './paths.ts'
+import { canonicalTarget, MAX_HEADER_SIZE } from './paths.ts'
 import { requestId } from './request-id.ts'
 
 export type UpgradeRequest = {
@@ -63,7 +63,10 @@ function assertHandshake({ headers }: IncomingMessage): void {
 
 /** WebSocket routes beside the HTTP ones: same paths, same errors, refused before the upgrade. */
 export class Upgrades {
-  readonly #router: Instance<HTTPVersion.V1> = findMyWay({ ignoreDuplicateSlashes: true, maxParamLength: 256 })
+  readonly #router: Instance<HTTPVersion.V1> = findMyWay({
+    ignoreDuplicateSlashes: true,
+    maxParamLength: MAX_HEADER_SIZE,
+  })
   readonly #selected = new WeakMap<IncomingMessage, string>()
   readonly #servers: WebSocketServer[] = []
   readonly #config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>
@@ -113,9 +116,9 @@ export class Upgrades {
     const target = canonicalTarget(raw.url ?? '/')
     const found = this.#router.find('GET', target.split('?')[0] ?? '')
     await this.#protect?.(raw, (found?.store as Store | undefined)?.route)
+    assertOneReading(raw)
     assertHost(raw.headers.host, this.#config.ALLOWED_HOSTS)
     assertVersion(raw.headers['x-api-version'])
-    assertNamesHost(raw)
     if (this.#config.PUBLIC_URL?.startsWith('https:')) assertHttps(this.#arrivesByHttps(raw))
     assertHandshake(raw)
     if (!found) throw new AppError('NOT_FOUND', 'There is no such path.')
