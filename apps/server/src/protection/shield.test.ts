@@ -174,7 +174,9 @@ test('shapes that smuggle a second request are refused and end the connection', 
       !answers.some((line) => line.endsWith('200')),
       `${name}: the hidden request was answered: ${text.slice(0, 80)}`,
     )
-    assert.ok(answers.length <= 1 && (answers[0]?.endsWith('400') ?? true), `${name}: ${answers.join(' ')}`)
+    // A body that goes wrong may come after its headers were answered, here by 405.
+    const expected = name === 'bad chunk length' ? /40[05]$/ : /400$/
+    assert.ok(answers.length <= 1 && expected.test(answers[0] ?? '400'), `${name}: ${answers.join(' ')}`)
     assert.equal(closed, true, `${name} stays open`)
   }
 })

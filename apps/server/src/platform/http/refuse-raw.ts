@@ -11,7 +11,10 @@ type Answering = { _httpMessage?: ServerResponse | null }
 export function refuseRaw(error: NodeJS.ErrnoException, socket: Socket, https: boolean): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
   // What follows the headers was no HTTP, and they have been answered: one request has one answer.
-  if ((socket as Socket & Answering)._httpMessage?.headersSent === true) return void socket.destroySoon()
+  if ((socket as Socket & Answering)._httpMessage?.headersSent === true) {
+    socket.destroySoon()
+    return
+  }
   const refusal = new AppError('INVALID_INPUT', 'The request is not valid HTTP.')
   const id = newRequestId()
   const body = JSON.stringify(toEnvelope(refusal, id))
