@@ -296,6 +296,16 @@ test('the webhook is not counted and never bans; without a signature it is 400, 
   assert.equal((await kit.send(call({ 'stripe-signature': 't=1' }))).status, 200)
 })
 
+test("another method on the webhook's path is 405, and counted", async (t) => {
+  const kit = await protectedApp(t)
+  for (const method of ['GET', 'PUT', 'DELETE'] as const) {
+    const answer = await kit.send({ method, url: '/payments/webhook', remoteAddress: A })
+    assert.equal(answer.status, 405, method)
+    assert.equal(answer.headers.allow, 'POST')
+    assert.notEqual(answer.headers['x-ratelimit-limit'], undefined)
+  }
+})
+
 test('with RATE_LIMIT_ENABLED=false nothing is limited and no header tells of limits; bans hold', async (t) => {
   const kit = await protectedApp(t, { env: { RATE_LIMIT_ENABLED: 'false' } })
   const answers = await admittedOf(kit, 300, () => get('/plans'))
@@ -323,6 +333,31 @@ test('all rules of a login are judged in one call', async (t) => {
     take.mock.calls[0]?.arguments[0].map(({ rule }) => rule),
     ['IP', 'AUTH_LOGIN', 'AUTH_LOGIN'],
   )
+})
+
+test('of several rules that are used up the longest wait is told, also where it was not asked for yet', async (t) => {
+  const kit = await protectedApp(t)
+  assert.equal(await admittedOf(kit, 7, (i) => login(`user${i}@example.com`)), 7)
+  assert.equal(await admittedOf(kit, 200, () => get('/plans')), 80)
+  for (let i = 0; i < 3; i++) await kit.send(get('/health'))
+  await admittedOf(kit, 20, () => get('/app/logo'))
+  assert.equal((await kit.send(get('/app/logo'))).headers['x-ratelimit-limit'], '100')
+  const refused = await kit.send(login('user0@example.com'))
+  assert.deepEqual([refused.headers['x-ratelimit-limit'], refused.headers['retry-after']], ['7', '300'])
+  kit.clock.now += 299_000
+  assert.equal((await kit.send(login('user0@example.com'))).status, 429)
+  kit.clock.now += 1_000
+  assert.equal((await kit.send(login('user0@example.com'))).status, 200)
+})
+
+test('a refund of the last try is known to the memory of who is over', async (t) => {
+  const kit = await protectedApp(t)
+  const { attempts } = kit.protection
+  const forgot = (i: number) => login('owner@example.com', `192.0.2.${i}`, '/auth/forgot-password')
+  const refund = await attempts.spend('AUTH_PASSWORD_RESET', 'owner@example.com')
+  assert.equal(await admittedOf(kit, 5, forgot), 3)
+  await refund()
+  assert.equal(await admittedOf(kit, 5, forgot), 1)
 })
 
 test('a spent try is given back by a success, and the crowd gets no more than one after the other', async (t) => {

@@ -67,7 +67,8 @@ export class HttpHooks {
       const path = this.#paths.find(req.url)
       return {
         raw,
-        rule: path?.rule ?? 'API',
+        // The webhook's guard is for bodies on their way: another method there is counted as any call is.
+        rule: path === undefined || path.rule === 'WEBHOOK' ? 'API' : path.rule,
         isPublic: path?.isPublic ?? true,
         route: path?.url ?? 'unknown',
         isUnknownRoute: path === undefined,
