@@ -10,7 +10,7 @@ import { FLEET_ANONYMOUS_FACTOR, type RouteKind, type RuleName } from './rules.t
 import type { State } from './state.ts'
 import { PAUSE_MS, pauseKey } from './suspicion.ts'
 import { toldHeaders } from './told.ts'
-import { tightest, wishesOf, type Circumstances } from './wishes.ts'
+import { exhaustedKey, tightest, wishesOf, type Circumstances } from './wishes.ts'
 
 /** A request as the judge sees it, over HTTP or for a socket. */
 export type Call = {
@@ -126,15 +126,21 @@ export class Judge {
     this.#refuse(call, client, wish.rule, rateLimited(seconds(standing.retryMs), told))
   }
 
-  /** Who is known to be over a limit is refused from memory: refusals change nothing, so the answer is the same. */
+  /**
+   * Who is known to be over a limit is refused from memory: refusals change nothing, so the answer is the same. Of several
+   * the longest wait is told, since an earlier try would be refused again.
+   */
   #assertNotExhausted(call: Call, client: Client, wishes: readonly Wish[]): void {
     const { exhausted } = this.#state
     if (exhausted.size === 0) return
+    let longest: Wish | undefined
+    let retryMs = 0
     for (const wish of wishes) {
-      const retryMs = exhausted.left(exhaustedKey(wish))
-      if (retryMs > 0)
-        this.#refuseStanding(call, client, wish, { admitted: false, remaining: 0, resetMs: retryMs, retryMs })
+      const left = exhausted.left(exhaustedKey(wish))
+      if (left > retryMs) [longest, retryMs] = [wish, left]
     }
+    if (longest)
+      this.#refuseStanding(call, client, longest, { admitted: false, remaining: 0, resetMs: retryMs, retryMs })
   }
 
   /** Bans, floods and other things that no limit counts: memory only. */
@@ -163,13 +169,20 @@ export class Judge {
       : this.#judgeAs(identity, call, client, fleet, ofAddress)
   }
 
-  /** The address alone, before a signature is looked at; from a fleet address a token may make it count no more. */
+  /**
+   * The address alone, before a signature is looked at: by what holds for it whoever signed. Then the wait is that of all
+   * its rules. From a fleet address a token may make it count no more.
+   */
   #assertAddressNotExhausted(call: Call, client: Client): void {
     const { exhausted, adaptive, table, ids } = this.#state
     if (exhausted.size === 0) return
-    const factor = adaptive.factor('premium')
-    const at = { rule: 'STATIC', isPublic: true, client, fleet: false, userId: null, accounts: [], factor } as const
-    this.#assertNotExhausted(call, client, wishesOf(at, table, ids))
+    const { rule, isPublic } = call
+    const at = { rule, isPublic, client, fleet: false, userId: null, accounts: [] }
+    const wishes = wishesOf({ ...at, factor: adaptive.factor('premium') }, table, ids)
+    const forAll = (wish: Wish): boolean => wish.rule === 'IP' || (isPublic && wish.rule.startsWith('AUTH_'))
+    if (!wishes.some((wish) => forAll(wish) && exhausted.left(exhaustedKey(wish)) > 0)) return
+    const unsigned = adaptive.step === 0 ? [] : wishesOf({ ...at, factor: adaptive.factor('anonymous') }, table, ids)
+    this.#assertNotExhausted(call, client, [...wishes, ...unsigned])
   }
 
   #judgeAs(identity: Identity, call: Call, client: Client, fleet: boolean, ofAddress: number): Told | Promise<Told> {
@@ -208,13 +221,12 @@ export class Judge {
     const told = tightest(standings)
     const [wish, standing] = [wishes[told], standings[told]]
     if (!wish || !standing) throw new Error('the limiter gave no answer')
-    if (!standing.admitted) {
-      for (const [i, each] of standings.entries()) {
-        const refused = wishes[i]
-        if (refused && !each.admitted) this.#state.exhausted.shut(exhaustedKey(refused), each.retryMs)
-      }
-      this.#refuseStanding(call, client, wish, standing)
+    // Also what was used up just now: the next request may be refused by another rule, and is told the longer wait.
+    for (let i = 0; i < wishes.length; i++) {
+      const [used, each] = [wishes[i], standings[i]]
+      if (used && each && each.remaining === 0) this.#state.exhausted.shut(exhaustedKey(used), each.retryMs)
     }
+    if (!standing.admitted) this.#refuseStanding(call, client, wish, standing)
     this.#noteUnknown(call, client)
     return toldHeaders(wish.rule, wish.limit, standing)
   }
@@ -223,6 +235,3 @@ export class Judge {
     if (call.isUnknownRoute) this.#state.suspicion.failed(client, 'unknown-route')
   }
 }
-
-/** With the limit, since one caller may be judged by several: under load an anonymous request by less than a customer's. */
-const exhaustedKey = ({ rule, id, limit }: Wish): string => `${rule}:${id}:${limit.limit + limit.burst}`

@@ -4,6 +4,7 @@ import type { Id } from './keys.ts'
 import { rateLimited, seconds } from './refusals.ts'
 import type { State } from './state.ts'
 import { toldHeaders } from './told.ts'
+import { exhaustedKey } from './wishes.ts'
 import type { WebhookGuard } from './webhook-guard.ts'
 
 /** What rooms report and spend: platform/attempts.ts. */
@@ -32,7 +33,7 @@ export class Spending implements Attempts {
   }
 
   async spend(rule: SpentRule, subject: string, req?: IncomingMessage): Promise<Refund> {
-    const { config, limiter, table, violations, clients } = this.#state
+    const { config, limiter, table, violations, clients, exhausted } = this.#state
     if (!config.limitsEnabled) return async () => undefined
     const wish = { ...this.#idOf(rule, subject, req), rule, limit: table.at(rule) }
     const [standing] = await limiter.take([wish])
@@ -40,6 +41,9 @@ export class Spending implements Attempts {
       if (req) violations.note(rule, 'spent', clients.of(req))
       throw rateLimited(seconds(standing.retryMs), toldHeaders(rule, wish.limit, standing))
     }
-    return async () => limiter.refund([wish])
+    return async () => {
+      exhausted.open(exhaustedKey(wish))
+      await limiter.refund([wish])
+    }
   }
 }

@@ -82,6 +82,9 @@ export function wishesOf(at: Circumstances, table: LimitTable, ids: CallerIds): 
   return wishes
 }
 
+/** With the limit, since one caller may be judged by several: under load an anonymous request by less than a customer's. */
+export const exhaustedKey = ({ rule, id, limit }: Wish): string => `${rule}:${id}:${limit.limit + limit.burst}`
+
 /** The rule that the headers tell of: where it was refused the longest wait, else the fewest requests left. */
 export function tightest(standings: readonly Standing[]): number {
   let best = 0
