@@ -119,6 +119,7 @@ export const MATRIX: Record<string, Access> = {
   // Staff
   'GET /api/v1/users': support,
   'GET /api/v1/users/{user_id}': support,
+  'GET /api/v1/admin/users/{id}/payments': support,
   'GET /api/v1/admin/connections': support,
   'GET /api/v1/admin/servers': support,
   'GET /api/v1/admin/servers/{id}': support,

@@ -5,9 +5,10 @@ import { subscriptionOf } from '../entitlements/index.ts'
 import { ErrorBody, Id, listAnswer, listOf, PageQuery, Time, type App } from '../platform/http/index.ts'
 import { allPlans, changePlan, createPlan, removePlan, type Actor } from './admin-plans.ts'
 import { changeBySupport } from './grants.ts'
+import { paymentsOfUser } from './history.ts'
 import type { Parts } from './parts.ts'
 import { revenue } from './revenue.ts'
-import { PlanFields, PlanId, StaffPlan, staffPlanView, Status } from './schemas.ts'
+import { Payment, PlanFields, PlanId, StaffPlan, staffPlanView, Status } from './schemas.ts'
 import { createVouchers, listVouchers } from './vouchers.ts'
 
 const actorOf = (req: FastifyRequest): Actor => ({ userId: principalOf(req).userId, requestId: req.id })
@@ -168,6 +169,25 @@ export function billingAdminRoutes(app: App, parts: Parts): void {
     async (req) => {
       await changeBySupport(parts, actorOf(req), req.params.id, req.body)
       return subscriptionOf(parts.db, req.params.id)
+    },
+  )
+
+  app.get(
+    '/api/v1/admin/users/:id/payments',
+    {
+      config: { needs: 'payments:read' },
+      schema: {
+        tags: ['admin'],
+        summary: "Somebody's payments, newest first",
+        description: 'What a refund needs to be told: the id of a payment, and what of it was given back.',
+        params: z.strictObject({ id: Id }),
+        querystring: PageQuery,
+        response: { 200: listOf(Payment), 400: ErrorBody, 403: ErrorBody, 404: ErrorBody },
+      },
+    },
+    async (req) => {
+      const { total, data } = await paymentsOfUser(parts.db, req.params.id, req.query)
+      return listAnswer(req.url, req.query, total, data)
     },
   )
 

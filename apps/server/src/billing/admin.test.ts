@@ -101,6 +101,31 @@ test('a paid subscription is extended by moving its next payment, and ended at S
   )
 })
 
+test("staff read anybody's payments, newest first and by the page, and give back by the id they see", async (t) => {
+  const h = await house(t)
+  const staff = await h.user()
+  const user = await aPayer(h)
+  await aPayer(h)
+  await h.days(32)
+  const read = (query = '', who = user, role: 'user' | 'support' = 'support') =>
+    h.call('GET', `/admin/users/${who}/payments${query}`, staff, undefined, { role })
+  const { status, body } = await read()
+  assert.deepEqual([status, body.meta.total, body.data.length], [200, 2, 2])
+  assert.deepEqual(body.data, (await h.call('GET', '/billing/history', user)).body.data)
+  const [, first] = body.data
+  assert.ok(first.created_at < body.data[0].created_at)
+  const second = await read('?page=2&per_page=1')
+  assert.deepEqual([second.body.data[0].id, second.body.links.next], [first.id, null])
+  const given = { payment_id: first.id, amount: 2, reason: 'goodwill' }
+  assert.equal((await h.call('POST', '/payments/refund', staff, given, admin)).status, 201)
+  await h.settle()
+  const [, after] = (await read()).body.data
+  assert.deepEqual([after.refunded_amount, after.status], [2, 'partially_refunded'])
+  assert.deepEqual((await read('', staff)).body.data, [])
+  assert.equal((await read('', staff.replace(/^./, staff.startsWith('0') ? '1' : '0'))).status, 404)
+  assert.equal((await read('?per_page=101')).status, 400)
+})
+
 test('of 200 who redeem one voucher at once one gets it', async (t) => {
   const h = await house(t, { off: true })
   const staff = await h.user()

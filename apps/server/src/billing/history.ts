@@ -45,6 +45,13 @@ export async function paymentHistory(db: Db, userId: string, { page, per_page }:
   }
 }
 
+/** The same of any account, for staff. @throws {NotFound} no such user */
+export async function paymentsOfUser(db: Db, userId: string, page: Page) {
+  const [user] = await db`select from users where id = ${userId}`
+  if (!user) throw new NotFound('The user')
+  return paymentHistory(db, userId, page)
+}
+
 type InvoiceRow = {
   id: string
   stripe_invoice_id: string
