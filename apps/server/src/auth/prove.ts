@@ -1,4 +1,11 @@
-import { credentialsByEmail, emailKey, isStaff, setPassword, type Credentials } from '../accounts/index.ts'
+import {
+  credentialsByEmail,
+  credentialsById,
+  emailKey,
+  isStaff,
+  setPassword,
+  type Credentials,
+} from '../accounts/index.ts'
 import { Forbidden, Unauthenticated } from '../platform/errors.ts'
 import { accountMac, countFailure, failuresInARow, forgetFailures } from './failures.ts'
 import { failedProof } from './failed-proof.ts'
@@ -31,12 +38,18 @@ export async function mayEnter(parts: Parts, account: Credentials): Promise<bool
   return false
 }
 
-/** Hashes of an older cost or scheme are renewed while the password is at hand. */
+/**
+ * Hashes of an older cost or scheme are renewed while the password is at hand.
+ * @returns the account with the hash it has then; of several sign-ins at once one renews it and the others go on with that
+ */
 async function renewHash(parts: Parts, account: Credentials, password: string): Promise<Credentials> {
   if (account.hashed_password === null || !parts.passwords.isOutdated(account.hashed_password)) return account
   const hash = await parts.passwords.hash(password)
-  const renewed = await setPassword(parts.db, account.id, hash, account.hashed_password)
-  return renewed ? { ...account, hashed_password: hash } : account
+  if (await setPassword(parts.db, account.id, hash, account.hashed_password))
+    return { ...account, hashed_password: hash }
+  const now = await credentialsById(parts.db, account.id)
+  const same = await parts.passwords.matches(now?.hashed_password ?? null, password)
+  return { ...account, hashed_password: now && same ? now.hashed_password : account.hashed_password }
 }
 
 /**

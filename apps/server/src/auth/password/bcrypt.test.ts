@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { hash as bcrypt } from '@node-rs/bcrypt'
 import { openHouse, PASSWORD } from '../testing/house.ts'
+import { whileLocked } from '../testing/while-locked.ts'
 import { createPasswords } from './hash.ts'
 
 const house = await openHouse({ after })
@@ -62,4 +63,29 @@ test('where slow imported hashes are about, an unknown account is refused no fas
   }
   const slow = await timed(stored)
   assert.ok((await timed(null)) >= Math.min(slow, 500) * 0.8)
+})
+
+test('of several first sign-ins at once each gets in, and none counts as a failure', async () => {
+  await imported('crowd@example.com', await bcrypt(PASSWORD, { cost: 4 }))
+  const [user] = await house.database.sql<{ id: string }[]>`select id from users where email = 'crowd@example.com'`
+  const login = () => house.login('crowd@example.com')
+  const answers = await whileLocked(house, user?.id ?? '', async () => undefined, login, login, login)
+  assert.deepEqual(
+    answers.map(({ statusCode }) => statusCode),
+    [200, 200, 200],
+  )
+})
+
+test('a first sign-in that overlaps a change of the password opens nothing', async () => {
+  await imported('changed@example.com', await bcrypt(PASSWORD, { cost: 4 }))
+  const [user] = await house.database.sql<{ id: string }[]>`select id from users where email = 'changed@example.com'`
+  const other = await bcrypt('another passphrase', { cost: 4 })
+  const [answer] = await whileLocked(
+    house,
+    user?.id ?? '',
+    (tx) => tx`update users set hashed_password = ${other} where id = ${user?.id ?? ''}`,
+    () => house.login('changed@example.com'),
+  )
+  assert.equal(answer?.statusCode, 401)
+  assert.equal(await storedOf('changed@example.com'), other)
 })
