@@ -1,6 +1,5 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
-import type { Db } from '../../platform/db/index.ts'
 import { AppError, Unauthenticated } from '../../platform/errors.ts'
 import type { Log } from '../../platform/log.ts'
 import { failedProof } from '../failed-proof.ts'
@@ -65,13 +64,17 @@ export async function chargedTry<T>(
 }
 
 /** Takes a code of the app or a recovery code, once. @returns undefined when it is wrong or was used */
-async function takeCode(parts: Parts, db: Db, userId: string, sealed: Buffer, code: string) {
+async function takeCode(parts: Parts, userId: string, sealed: Buffer, code: string) {
   const step = stepOf(parts, userId, sealed, code.replace(/\s/g, ''))
-  if (step !== undefined) return (await takeStep(db, userId, step)) ? 'totp' : undefined
+  if (step !== undefined) return (await takeStep(parts.db, userId, step)) ? 'totp' : undefined
   const hash = recoveryCodeHash(userId, code)
-  if (!hash || !(await takeRecoveryCode(db, userId, hash))) return undefined
-  await sendLater(parts, db, 'recovery_code_used', userId)
-  return 'recovery-code'
+  if (!hash) return undefined
+  return parts.db.begin(async (tx) => {
+    if (!(await takeRecoveryCode(tx, userId, hash))) return undefined
+    // With the code or not at all: the owner must hear of each that goes.
+    await sendLater(parts, tx, 'recovery_code_used', userId)
+    return 'recovery-code'
+  })
 }
 
 /**
@@ -89,6 +92,6 @@ export async function proveFactor(
   const factor = await readTotp(parts.db, userId)
   if (!factor?.enabled) return 'none'
   if (code === null) throw new TotpRequired()
-  await chargedTry(parts, userId, caller, () => takeCode(parts, parts.db, userId, factor.sealed, code))
+  await chargedTry(parts, userId, caller, () => takeCode(parts, userId, factor.sealed, code))
   return 'proven'
 }

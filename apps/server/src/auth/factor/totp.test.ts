@@ -117,6 +117,19 @@ test('a recovery code works once however it is typed, and its owner hears of it'
   assert.ok(stored.every(({ hash }) => hash.length === 32))
 })
 
+test('a recovery code goes together with the mail that tells of it, or not at all', async (t) => {
+  const { member, codes } = await withFactor('told@example.com')
+  const { owner } = house.database
+  await owner`create function refuse_jobs() returns trigger language plpgsql as 'begin raise exception ''no''; end'`
+  t.after(() => owner`drop function refuse_jobs() cascade`)
+  await owner`
+    create trigger refuse_jobs before insert on graphile_worker._private_jobs for each row execute function refuse_jobs()`
+  assert.equal((await login(member.email, codes[0])).statusCode, 500)
+  await owner`drop trigger refuse_jobs on graphile_worker._private_jobs`
+  assert.equal((await login(member.email, codes[0])).statusCode, 200)
+  await house.mailed(member.email, 'A recovery code was used')
+})
+
 test('ten wrong codes in an hour are all there are, and the owner gets one mail', async () => {
   const { secret } = await withFactor('guess@example.com')
   charged.clear()
