@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { parseConfig } from '../../platform/config/index.ts'
+import { createApp } from '../../platform/http/index.ts'
+import { createLog } from '../../platform/log.ts'
 import { codeAt } from '../testing/authenticator.ts'
 import { begin, library, registerApps } from '../oauth/testing/apps.ts'
 import { Browser } from '../oauth/testing/browser.ts'
@@ -105,6 +108,21 @@ test('a passkey whose count goes back is a copy', async () => {
   const { device } = await withPasskey('copy@example.com')
   assert.equal((await signIn(device.get(await request(), at({ count: 7 })))).statusCode, 200)
   for (const count of [7, 3]) assert.equal((await signIn(device.get(await request(), at({ count })))).statusCode, 401)
+})
+
+test('asking for a challenge spends no sign-in: that is for the answer to it', async () => {
+  const rules = new Map<string, unknown>()
+  const app = await createApp({
+    config: parseConfig({ NODE_ENV: 'test' }),
+    log: createLog('silent'),
+    authenticate: house.auth.authenticate,
+  })
+  app.addHook('onRoute', ({ url, config }) => void rules.set(url, config?.rule))
+  house.auth.routes(app)
+  await app.ready()
+  after(() => app.close())
+  assert.equal(rules.get('/api/v1/auth/passkeys/login/options'), undefined)
+  assert.equal(rules.get('/api/v1/auth/passkeys/login/verify'), 'AUTH_LOGIN')
 })
 
 test('another account cannot take a passkey that is there, and a disabled one does not get in by its own', async () => {

@@ -101,7 +101,7 @@ export function passkeyRoutes(app: App, parts: Parts): void {
   app.post(
     '/api/v1/auth/passkeys/login/options',
     {
-      config: { needs: 'public', rule: 'AUTH_LOGIN' },
+      config: { needs: 'public' },
       schema: {
         tags: ['auth'],
         summary: 'Begin to sign in by a passkey',
