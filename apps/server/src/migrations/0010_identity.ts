@@ -42,6 +42,10 @@ create table mail_outbox (
 comment on table mail_outbox is 'Mails of an installation without SMTP, sealed under a key outside the database, gone after 24 h.';
 create index mail_outbox_created on mail_outbox (created_at);
 
+create index refresh_tokens_with_answer on refresh_tokens (session_id) where answer is not null;
+comment on index refresh_tokens_with_answer is
+  'A session keeps one answer at most, among thousands of used tokens: for each rotation, and small enough for the sweep.';
+
 create view live_sessions as
 select s.id, s.user_id, u.role, u.is_verified, s.must_change_password, s.expires_at,
        e.plan_id, e.tier, e.max_devices, e.max_connections, e.expires_at as plan_expires_at
@@ -95,6 +99,7 @@ drop function release_key(uuid, text);
 drop view account_overviews;
 drop view current_subscriptions;
 drop view live_sessions;
+drop index refresh_tokens_with_answer;
 drop table mail_outbox;
 drop table mail_tokens;
 drop table pending_emails;

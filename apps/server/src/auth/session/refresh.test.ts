@@ -133,3 +133,27 @@ test('no token that was handed out lies readable in the database', async () => {
     assert.equal(dump.includes(Buffer.from(secret).toString('hex')), false)
   }
 })
+
+test('answers are found by an index that holds no other tokens, however often a session was refreshed', async () => {
+  const ada = await house.member('often@example.com')
+  await refresh(ada.refresh)
+  await sql`
+    insert into refresh_tokens (hash, session_id, used_at)
+    select sha256(convert_to('often ' || n, 'utf8')), s.id, clock_timestamp()
+      from generate_series(1, 3000) n, (select id from sessions where user_id = ${ada.id} limit 1) s`
+  await house.database.owner`analyze refresh_tokens`
+  const [session] = await sql<{ id: string }[]>`select id from sessions where user_id = ${ada.id} limit 1`
+  for (const [what, plan] of [
+    [
+      'a rotation',
+      sql`update refresh_tokens set answer = null where session_id = ${session?.id ?? ''} and answer is not null`,
+    ],
+    [
+      'the sweep',
+      sql`update refresh_tokens set answer = null where answer is not null and used_at < clock_timestamp()`,
+    ],
+  ] as const) {
+    const lines = await sql<{ 'QUERY PLAN': string }[]>`explain ${plan}`
+    assert.match(lines.map((line) => line['QUERY PLAN']).join('\n'), /refresh_tokens_with_answer/, what)
+  }
+})
