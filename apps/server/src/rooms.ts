@@ -65,6 +65,7 @@ export async function buildRooms(config: Config, protecting: ProtectionConfig, f
         return { status, expiry }
       },
       attempts: protection.attempts,
+      countryOf: (req) => protection.countryOf(req),
       failuresAllowed: protecting.accountFailures,
     }),
   )
@@ -148,11 +149,7 @@ async function protectionWith(
     redis,
     identify: (req) => auth().identify(req),
     tierOf: (req) => (req.principal ? { userId: req.principal.userId, tier: req.principal.entitlement.tier } : null),
-    fleetAddresses: () =>
-      fleet()
-        .snapshot()
-        .filter((server) => server.linked)
-        .map((server) => server.view.ip_address),
+    fleetAddresses: () => fleet().exitAddresses(),
     countryOf: await openCountryDatabase(protecting.geo.file),
   })
 }

@@ -57,6 +57,8 @@ export type AuthDeps = {
   subscriptionOf(userId: string): Promise<SubscriptionBrief>
   /** Hears of wrong passwords, codes and secrets, whichever route they came by; nobody by default. */
   attempts?: Partial<Attempts>
+  /** Where a request comes from, as the list of sessions shows it; unknown by default. */
+  countryOf?(req: IncomingMessage): string | null
   /** Failed passwords in a row before a sign-in also needs a mailed code (AUTH_ACCOUNT); 100 by default. */
   failuresAllowed?: number
 }
@@ -109,6 +111,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     sessions: sessionReader(db),
     clock,
     attempts,
+    countryOf: (req) => deps.countryOf?.(req) ?? null,
     failuresAllowed: deps.failuresAllowed ?? FAILURES_ALLOWED,
     passwords: await createPasswords(),
     rules: createPasswordRules({ minLength: config.PASSWORD_MIN_LENGTH, appName: config.APP_NAME }),

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { AccessEnd } from '../accounts/index.ts'
 import type { Attempts } from '../platform/attempts.ts'
 import type { Clock } from '../platform/clock.ts'
@@ -51,6 +52,8 @@ export type Parts = {
   revocations: Revocations
   /** Where failed proofs and tries of second ones are counted. */
   attempts: Attempts
+  /** The country an address lies in, ISO 3166-1 alpha-2; null where it is not known. */
+  countryOf(req: IncomingMessage): string | null
   /** Failed passwords in a row that an account stands before its sign-in also needs a mailed code. */
   failuresAllowed: number
   /** Everything that ends with an account's access, of this room and those above. */

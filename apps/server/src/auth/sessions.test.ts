@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { IncomingMessage } from 'node:http'
 import { after, test } from 'node:test'
 import { openHouse, openTwoInstances, PASSWORD, type LoginBody } from './testing/house.ts'
 
@@ -137,4 +138,18 @@ test('old sessions and their tokens are swept, live ones stay', async () => {
     rows.map(({ user_id }) => user_id),
     [alive.id],
   )
+})
+
+test('a session shows the country it was opened from, and nothing is kept of the address', async (t) => {
+  const countryOf = ({ socket }: IncomingMessage) => (socket.remoteAddress === '127.0.0.1' ? 'NL' : null)
+  const placed = await openHouse(t, { countryOf })
+  const { token } = await placed.member('placed@example.com')
+  await placed.call('POST', '/auth/login?session=cookie', { body: { email: 'placed@example.com', password: PASSWORD } })
+  const list = await placed.call('GET', '/auth/sessions', { token })
+  assert.deepEqual(
+    list.json<{ data: { country: string | null }[] }>().data.map(({ country }) => country),
+    ['NL', 'NL'],
+  )
+  const rows = await placed.database.sql`select s::text as row from sessions s`
+  assert.ok(rows.every(({ row }) => !String(row).includes('127.0.0.1')))
 })

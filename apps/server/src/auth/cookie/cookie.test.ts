@@ -111,3 +111,23 @@ test('use moves the idle end, up to the absolute one', async () => {
   await sql`update sessions set idle_expires_at = clock_timestamp() where ${mine}`
   assert.equal((await house.call('GET', '/users/me', { headers: { cookie } })).statusCode, 401)
 })
+
+test('signing in again in a browser ends the session its cookie stood for, of the same user alone', async () => {
+  const first = await browser('again@example.com')
+  const other = await browser('neighbour@example.com')
+  const signIn = (cookie: string, password = PASSWORD) =>
+    house.call('POST', '/api/v1/auth/login?session=cookie', {
+      body: { email: 'again@example.com', password },
+      headers: { ...own, cookie },
+    })
+  const me = async (cookie: string) => (await house.call('GET', '/users/me', { headers: { cookie } })).statusCode
+  assert.equal((await signIn(first.cookie, 'not the password')).statusCode, 401)
+  assert.equal(await me(first.cookie), 200, 'a failed sign-in ends nothing')
+  const second = String((await signIn(first.cookie)).headers['set-cookie']).split(';')[0] ?? ''
+  assert.deepEqual([await me(first.cookie), await me(second)], [401, 200])
+  assert.equal((await signIn(other.cookie)).statusCode, 200)
+  assert.equal(await me(other.cookie), 200)
+  const forged = second.slice(0, -1) + (second.endsWith('A') ? 'B' : 'A')
+  assert.equal((await signIn(forged)).statusCode, 200)
+  assert.equal(await me(second), 200)
+})

@@ -101,7 +101,7 @@ export async function giveConsent(
   parts: OAuthParts,
   provider: Provider,
   interaction: Interaction,
-  shown: { clientId: string; clientName: string; client: string | null },
+  shown: { clientId: string; clientName: string; client: string | null; country: string | null },
 ): Promise<InteractionResults | undefined> {
   const asked = await askedOf(parts, interaction)
   if (!(await consumeArtifact(parts.db, 'Interaction', sha256(interaction.uid)))) return undefined
@@ -121,6 +121,7 @@ export async function giveConsent(
       kind: 'oauth',
       deviceName: shown.clientName,
       client: shown.client,
+      country: shown.country,
       mustChangePassword: false,
       hashedPassword: account.hashed_password,
       factorProven,

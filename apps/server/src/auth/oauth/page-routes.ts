@@ -124,7 +124,12 @@ export function pageRoutes(app: App, parts: OAuthParts, provider: Provider): voi
     const { interaction, client } = await open(req, reply, req.params.uid, 'consent')
     assertCsrf(parts, req.params.uid, form.csrf)
     if (form.decision !== 'allow') return finish(req, reply, DENIED)
-    const shown = { clientId: client.client_id, clientName: client.name, client: agentOf(req) }
+    const shown = {
+      clientId: client.client_id,
+      clientName: client.name,
+      client: agentOf(req),
+      country: parts.countryOf(req.raw),
+    }
     const given = await giveConsent(parts, provider, interaction, shown)
     return given ? finish(req, reply, given) : reply.redirect(interaction.returnTo, 303)
   })

@@ -53,7 +53,11 @@ export async function signIn(
   proven: Proven,
   deviceName: string | undefined,
 ): Promise<z.infer<typeof SignedIn>> {
-  const shown = { deviceName: deviceName ?? null, client: clientOf(req.headers['user-agent']) }
+  const shown = {
+    deviceName: deviceName ?? null,
+    client: clientOf(req.headers['user-agent']),
+    country: parts.countryOf(req.raw),
+  }
   if ((req.query as Query).session !== 'cookie') return signInByToken(parts, proven, shown, callerOf(req))
   const { cookie, body } = await signInByCookie(parts, proven, shown, callerOf(req))
   reply.header('set-cookie', cookie)

@@ -18,6 +18,7 @@ export type TokenPair = {
 export type Opening = {
   deviceName: string | null
   client: string | null
+  country: string | null
   mustChangePassword: boolean
   /** The account has a second factor, and proved it. */
   factorProven: boolean

@@ -75,6 +75,8 @@ export type NewSession = {
   kind: SessionKind
   deviceName: string | null
   client: string | null
+  /** ISO 3166-1 alpha-2, of the address the sign-in came from; the address itself is not kept. */
+  country: string | null
   mustChangePassword: boolean
   idleSeconds: number
   absoluteSeconds: number
@@ -99,8 +101,8 @@ export type NewSession = {
 export async function insertSession(tx: Tx, s: NewSession): Promise<boolean> {
   await tx`select from users where id = ${s.userId} for share`
   const made = await tx`
-    insert into sessions (id, user_id, kind, device_name, client, must_change_password, secret_hash, idle_expires_at, expires_at)
-    select ${s.id}, u.id, ${s.kind}, ${s.deviceName}, ${s.client}, ${s.mustChangePassword}, ${s.secretHash ?? null},
+    insert into sessions (id, user_id, kind, device_name, client, country, must_change_password, secret_hash, idle_expires_at, expires_at)
+    select ${s.id}, u.id, ${s.kind}, ${s.deviceName}, ${s.client}, ${s.country}, ${s.mustChangePassword}, ${s.secretHash ?? null},
            clock_timestamp() + make_interval(secs => ${Math.min(s.idleSeconds, s.absoluteSeconds)}),
            clock_timestamp() + make_interval(secs => ${s.absoluteSeconds})
       from users u

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import { accountRoutes, type AccessEnd, type Role } from '../../accounts/index.ts'
@@ -50,6 +51,8 @@ export type HouseOptions = {
   attempts?: Partial<Attempts>
   /** Failed passwords in a row before a sign-in also needs a mailed code. */
   failuresAllowed?: number
+  /** Where requests come from. */
+  countryOf?: (req: IncomingMessage) => string | null
   /** A second instance of the same installation. */
   beside?: House
 }
@@ -75,6 +78,7 @@ export async function openHouse(scope: Scope, options: HouseOptions = {}): Promi
     ends,
     ...(options.attempts ? { attempts: options.attempts } : {}),
     ...(options.failuresAllowed ? { failuresAllowed: options.failuresAllowed } : {}),
+    ...(options.countryOf ? { countryOf: options.countryOf } : {}),
     ...(options.clock ? { clock: options.clock } : {}),
     async subscriptionOf(userId) {
       const { status, end_date } = await subscriptionOf(db, userId)
