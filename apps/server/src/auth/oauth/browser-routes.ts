@@ -1,7 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Provider } from 'oidc-provider'
 import { z } from 'zod'
-import { Forbidden } from '../../platform/errors.ts'
 import type { App } from '../../platform/http/index.ts'
 import { answerErrorPages, sendPage } from './errors.ts'
 import { formOf, useForms } from './forms.ts'
@@ -25,9 +24,6 @@ export function browserRoutes(app: App, parts: OAuthParts, provider: Provider): 
 
   const handOn = (req: FastifyRequest, reply: FastifyReply, shown: Shown, prepare?: (seen: object) => void) =>
     letProviderAnswer(provider, publicUrl, req, reply, shown, prepare)
-
-  const hasPage = ({ headers }: FastifyRequest): boolean =>
-    headers.cookie?.split('; ').some((cookie) => cookie.startsWith(`${provider.cookieName('session')}=`)) ?? false
 
   app.get(
     '/oauth/authorize',
@@ -72,8 +68,6 @@ export function browserRoutes(app: App, parts: OAuthParts, provider: Provider): 
     { config: { ...config, rule: 'AUTH_LOGIN' }, schema: schema('Form: the code of a device') },
     async (req, reply) => {
       const { xsrf = '', user_code = '' } = formOf(req.body)
-      // The provider fails on a form that no page of ours was asked for.
-      if (!hasPage(req)) throw new Forbidden('This page has expired. Open it again.')
       const refund = await parts.attempts.spend('AUTH_DEVICE_CODE', '', req.raw)
       // The page of consent shows app and code, so the provider's own page of confirmation is passed over.
       const body = new URLSearchParams({

@@ -219,7 +219,7 @@ test('codes are taken in small letters and without the dash', async () => {
 
 test('a form without the token of its page is refused, and an app of another kind has no device grant', async () => {
   const { user_code, device_code } = await start()
-  assert.equal((await post('/oauth/device', { user_code, confirm: 'yes', xsrf: 'x' })).statusCode, 403)
+  assert.equal((await post('/oauth/device', { user_code, confirm: 'yes', xsrf: 'x' })).statusCode, 400)
   const browser = new Browser(house)
   const page = await browser.go(`${PUBLIC_URL}/oauth/device`)
   const forged = await browser.submit(page, '/oauth/device', { user_code, xsrf: 'x' })
@@ -229,6 +229,43 @@ test('a form without the token of its page is refused, and an app of another kin
   const native = await post('/oauth/device_authorization', { client_id: NATIVE.client_id })
   assert.equal(native.statusCode, 400)
   assert.equal((await post('/oauth/device_authorization', { client_id: 'nobody' })).statusCode, 401)
+})
+
+test('a page asked for again once its cookies are dead is a page of ours, with our headers', async () => {
+  const dead = { cookie: 'prime_oauth=gone; prime_oauth.sig=x' }
+  const form = { 'content-type': 'application/x-www-form-urlencoded' }
+  for (const answer of [
+    await house.app.inject({ url: '/oauth/device/abcdefghijklmnopqrstu', headers: dead }),
+    await house.app.inject({ url: '/oauth/device/abcdefghijklmnopqrstu' }),
+    await house.app.inject({ url: '/oauth/device', method: 'POST', headers: form, payload: 'user_code=BBBB-BBBB' }),
+    await house.app.inject({
+      url: '/oauth/device',
+      method: 'POST',
+      headers: { ...dead, ...form },
+      payload: 'user_code=BBBB-BBBB&xsrf=x',
+    }),
+  ]) {
+    assert.equal(answer.statusCode, 400)
+    assert.equal(answer.headers['content-type'], 'text/html; charset=utf-8')
+    assert.match(answer.body, /the page has expired/)
+    assert.match(String(answer.headers['content-security-policy']), /default-src 'none'/)
+    assert.equal(answer.headers['x-frame-options'], 'DENY')
+    assert.ok(answer.headers['x-request-id'])
+    assert.match(String(answer.headers['cache-control']), /no-store/)
+  }
+})
+
+test('a fault behind the provider is a page, with our headers and nothing of the inside', async (t) => {
+  t.mock.method(PostgresAdapter.prototype, 'upsert', async () => {
+    throw new Error('the inside')
+  })
+  const { statusCode, headers, body } = await house.app.inject('/oauth/device')
+  assert.equal(statusCode, 500)
+  assert.match(body, /Something went wrong on our side/)
+  assert.equal(headers['x-frame-options'], 'DENY')
+  assert.equal(headers['access-control-allow-origin'], undefined)
+  assert.equal(headers['set-cookie'], undefined)
+  assert.doesNotMatch(body, /the inside/)
 })
 
 test('who was switched off after allowing is not let in', async () => {

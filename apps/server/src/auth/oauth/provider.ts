@@ -1,4 +1,11 @@
-import { errors, interactionPolicy, Provider, type Configuration, type KoaContextWithOIDC } from 'oidc-provider'
+import {
+  errors,
+  interactionPolicy,
+  Provider,
+  type Configuration,
+  type ErrorOut,
+  type KoaContextWithOIDC,
+} from 'oidc-provider'
 import { AUDIENCE } from '../token/access.ts'
 import type { TokenKeys } from '../token/keys.ts'
 import type { Parts } from '../parts.ts'
@@ -172,6 +179,29 @@ async function keepOwnHeaders(ctx: KoaContextWithOIDC, next: () => Promise<void>
   if (ctx.path === '/oauth/device_authorization' && body?.device_code !== undefined) body.interval = POLL_SECONDS
 }
 
+/** What the provider throws after its own handling of errors when a page's cookie is dead. */
+const isDeadPage = (error: unknown): boolean =>
+  error instanceof TypeError && error.message.includes('previously persisted Sessions')
+
+/** Koa would answer plain text and drop our headers. */
+const answerFaults =
+  ({ log }: Parts) =>
+  async (ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> => {
+    try {
+      await next()
+    } catch (error) {
+      const isDead = isDeadPage(error)
+      if (!isDead) log.error({ err: error }, 'the OAuth provider failed')
+      ctx.status = isDead ? 400 : 500
+      ctx.remove('set-cookie')
+      const out: ErrorOut = isDead
+        ? { error: 'invalid_request', error_description: 'the page has expired' }
+        : { error: 'server_error', error_description: 'something went wrong' }
+      if (ctx.accepts('json', 'html') === 'html') errorPage(ctx, out)
+      else ctx.body = out
+    }
+  }
+
 /** The certified library, set up as this service needs it. What it does not do stands in the files beside (README). */
 export function createProvider(parts: OAuthParts): Provider {
   const secure = parts.publicUrl.startsWith('https:')
@@ -179,6 +209,7 @@ export function createProvider(parts: OAuthParts): Provider {
   // Scheme and host come from the stand-in request, which takes them from PUBLIC_URL.
   provider.proxy = true
   provider.use(keepOwnHeaders as never)
+  provider.use(answerFaults(parts) as never)
   const report = (_ctx: unknown, err: unknown): void => parts.log.error({ err }, 'the OAuth provider failed')
   provider.on('server_error', report)
   const koa: NodeJS.EventEmitter = provider
