@@ -209,7 +209,12 @@ test('a private peer that forwards for others is paused, not banned, and said to
   const kit = await protectedApp(t)
   const forwarded = get('/plans', '10.0.0.5', { 'x-forwarded-for': '192.0.2.1' })
   for (let i = 0; i < 520; i++) assert.notEqual((await kit.send(forwarded)).code, 'IP_BANNED')
-  assert.equal((await kit.send(forwarded)).code, 'RATE_LIMITED')
+  const paused = await kit.send(forwarded)
+  assert.deepEqual([paused.code, paused.headers['retry-after']], ['RATE_LIMITED', '60'])
+  kit.clock.now += 59_000
+  assert.equal((await kit.send(forwarded)).status, 429)
+  kit.clock.now += 1_000
+  assert.equal((await kit.send(forwarded)).status, 200, 'the wait that was told is true')
   assert.equal(kit.protection.state.suspicion.sawUnknownProxy, true)
   assert.equal(kit.logged.filter((line) => line.includes('TRUSTED_PROXIES')).length, 1)
 })

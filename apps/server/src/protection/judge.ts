@@ -77,8 +77,8 @@ export class Judge {
     this.#refuse(call, client, 'GEO', new Forbidden('The service is not available from here.'))
   }
 
-  /** @returns requests of this address in the last minute, this one included */
-  #assertNoFlood(call: Call, client: Client): number {
+  /** @returns requests of this address in the last minute, this one included; or its refusal, once it is banned */
+  #assertNoFlood(call: Call, client: Client): number | Promise<never> {
     const { config, exhausted, perAddress, suspicion } = this.#state
     const { id } = client.ids.address
     const count = perAddress.count(id)
@@ -86,12 +86,24 @@ export class Judge {
     const pause = client.looksLikeProxy ? exhausted.left(pauseKey(client)) : 0
     if (pause > 0) this.#refuse(call, client, 'DDOS', rateLimited(seconds(pause)))
     if (count < config.ddos.perMinute) return count
-    if (suspicion.banOrSpare(client, 'too many requests', config.ddos.banSeconds)) {
+    const banned = suspicion.banOrSpare(client, 'too many requests', config.ddos.banSeconds)
+    if (banned) {
       perAddress.forget(id)
-      this.#refuse(call, client, 'DDOS', ipBanned(config.ddos.banSeconds))
+      return this.#refuseBanned(call, client, banned)
     }
-    if (client.looksLikeProxy) this.#refuse(call, client, 'DDOS', rateLimited(seconds(PAUSE_MS)))
+    if (client.looksLikeProxy) {
+      exhausted.shut(pauseKey(client), PAUSE_MS)
+      perAddress.forget(id)
+      this.#refuse(call, client, 'DDOS', rateLimited(seconds(PAUSE_MS)))
+    }
     return count
+  }
+
+  /** How long a ban is depends on those before it, which the database knows: the one who is banned waits for that. */
+  async #refuseBanned(call: Call, client: Client, written: Promise<void>): Promise<never> {
+    await written
+    const left = this.#state.bans.leftMs(client.address)
+    return this.#refuse(call, client, 'DDOS', ipBanned(seconds(left)))
   }
 
   #assertSignInOpen(call: Call, client: Client): void {
@@ -159,6 +171,7 @@ export class Judge {
     const client = this.assertWelcome(call)
     this.#assertSameSite(call, client)
     const ofAddress = this.#assertNoFlood(call, client)
+    if (typeof ofAddress !== 'number') return ofAddress
     this.#assertCountry(call, client)
     this.#assertSignInOpen(call, client)
     const fleet = this.#state.fleet.has(client.address)

@@ -168,8 +168,8 @@ export function createProtection(deps: ProtectionDeps): Protection {
     closed,
     exhausted,
     ban(network, reason, seconds) {
-      bans.ban(network, reason, seconds)
       alerts.banned()
+      return bans.ban(network, reason, seconds)
     },
     tellClosed: (id, forMs) => news.tell({ kind: 'closed', id, forMs }),
     isTrusted: (client) => clients.isTrusted(client.address),

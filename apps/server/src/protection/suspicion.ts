@@ -19,7 +19,8 @@ type Deps = {
   closed: ShutUntil
   /** Callers known to be over a limit. */
   exhausted: ShutUntil
-  ban: (network: Network, reason: string, seconds: number) => void
+  /** Bans at once. @returns when it has been written, or could not be yet: then its length is known */
+  ban: (network: Network, reason: string, seconds: number) => Promise<void>
   /** Tells the other instances that sign-in is shut for an address. */
   tellClosed: (id: string, forMs: number) => void
   isTrusted: (client: Client) => boolean
@@ -76,23 +77,22 @@ export class Suspicion {
       tellClosed(id, CLOSED_S * 1_000)
       return
     }
-    this.banOrSpare(client, 'failed attempts', config.suspicious.banSeconds)
+    void this.banOrSpare(client, 'failed attempts', config.suspicious.banSeconds)
     // Behind a proxy that nobody configured there is a pause instead.
     if (client.looksLikeProxy) exhausted.shut(pauseKey(client), PAUSE_MS)
   }
 
-  /** Bans the caller, unless that would shut out everybody behind a proxy. @returns false when it was spared */
-  banOrSpare(client: Client, reason: string, seconds: number): boolean {
+  /** Bans the caller, unless that would shut out everybody behind a proxy. @returns as `ban`; null when it was spared */
+  banOrSpare(client: Client, reason: string, seconds: number): Promise<void> | null {
     const { isTrusted, ban, fleet, log, now } = this.#deps
-    if (isTrusted(client) || fleet.has(client.address)) return false
+    if (isTrusted(client) || fleet.has(client.address)) return null
     if (client.looksLikeProxy) {
       if (now() - this.#warnedAt >= PROXY_WARNING_EVERY_MS) {
         this.#warnedAt = now()
         log.warn('a private address forwards for others but is not in TRUSTED_PROXIES: all of them count as one caller')
       }
-      return false
+      return null
     }
-    ban(blockOf(client), reason, seconds)
-    return true
+    return ban(blockOf(client), reason, seconds)
   }
 }

@@ -56,6 +56,18 @@ test('staff ban a network, see it, and lift it; it holds at once and every act i
   assert.ok(!JSON.stringify(rows).includes('203.0.113'))
 })
 
+test('who floods again is told at once how long the longer ban is', async (t) => {
+  const { send } = await admin(t, { DDOS_THRESHOLD: '50' })
+  const flood = async () => {
+    for (let i = 0; i < 49; i++) await send({ method: 'GET', url: '/plans', remoteAddress: '192.0.2.200' })
+    return send({ method: 'GET', url: '/plans', remoteAddress: '192.0.2.200' })
+  }
+  await db.owner`insert into bans (network, id, reason, kind, until)
+    values ('192.0.2.200', gen_random_uuid(), 'x', 'automatic', clock_timestamp() - interval '1 hour')`
+  const refused = await flood()
+  assert.deepEqual([refused.code, refused.headers['retry-after']], ['IP_BANNED', '7200'])
+})
+
 test("the caller's own address, a proxy's and everybody's cannot be banned", async (t) => {
   const { call } = await admin(t, { TRUSTED_PROXIES: '10.9.0.0/16' })
   for (const ip of [

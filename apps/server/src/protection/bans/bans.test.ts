@@ -78,6 +78,19 @@ test('repeat offenders are banned twice as long each time, and seen from two ins
   assert.deepEqual(lengths, [1_800, 3_600, 7_200, 14_400])
 })
 
+test('who asks after a ban hears its real length once it is written, and is not kept waiting by a database that is away', async (t) => {
+  const bans = await instance(t)
+  const left = () => Math.round(bans.leftMs(at('192.0.2.33')) / 1_000)
+  await db.owner`insert into bans (network, id, reason, kind, until)
+    values ('192.0.2.33', gen_random_uuid(), 'x', 'automatic', clock_timestamp() - interval '1 hour')`
+  await Promise.all([bans.ban(net('192.0.2.32'), 'x', 600), bans.ban(net('192.0.2.33'), 'x', 600)])
+  assert.equal(left(), 1_200)
+  await db.owner`alter table bans rename to bans_away`
+  await bans.ban(net('192.0.2.34'), 'x', 600)
+  await db.owner`alter table bans_away rename to bans`
+  assert.ok(bans.leftMs(at('192.0.2.34')) > 590_000)
+})
+
 test('no ban by itself lasts longer than 30 days', async () => {
   await db.owner`insert into bans (network, id, reason, kind, strikes, until)
     values ('192.0.2.31', gen_random_uuid(), 'x', 'automatic', 1000, clock_timestamp() - interval '1 day')`

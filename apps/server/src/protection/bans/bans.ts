@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Sql } from '../../platform/db/index.ts'
 import type { Kv } from '../../platform/kv/index.ts'
 import type { Log } from '../../platform/log.ts'
@@ -11,6 +12,8 @@ import { bansInForce, writeAutomatic, type BanNews } from './store.ts'
 const CHANNEL = 'bans'
 const RELOAD_EVERY_MS = 60_000
 const RETRY_MS = 1_000
+/** So long a banned caller may wait to hear how long the ban is. */
+const WRITTEN_WITHIN_MS = 1_000
 /** Bans waiting to be written; above it they hold in memory only, which a database that is away must not change. */
 const MAX_WAITING = 10_000
 
@@ -31,7 +34,7 @@ export class Bans {
   /** Changes heard while the bans are being read. */
   #meanwhile: Changed[] | null = null
   #reading: Promise<void> | null = null
-  #writing = false
+  #writing: Promise<void> | null = null
   #ends: (() => Promise<unknown> | void)[] = []
   #retry: NodeJS.Timeout | undefined
   #closed = false
@@ -113,11 +116,14 @@ export class Bans {
     if (network) this.apply({ network, leftMs: Number(left), byStaff: kind === 'manual' })
   }
 
-  /** Bans at once on this instance; writes and tells the others behind it. */
-  ban(network: Network, reason: string, seconds: number): void {
+  /**
+   * Bans at once on this instance; writes and tells the others behind it.
+   * @returns when it is written, and so as long as it is to be; when the database is away, or slow, it stays as it is
+   */
+  ban(network: Network, reason: string, seconds: number): Promise<void> {
     this.apply({ network, leftMs: seconds * 1_000, byStaff: false })
     if (this.#waiting.length < MAX_WAITING) this.#waiting.push({ network, reason, seconds })
-    void this.#write()
+    return Promise.race([this.#write(), sleep(WRITTEN_WITHIN_MS, undefined, { ref: false })])
   }
 
   /** After a change in the database: takes effect here and is told to the others. */
@@ -127,9 +133,12 @@ export class Bans {
     await this.#deps.kv.publish(CHANNEL, `${networkText(news.network)} ${news.leftMs} ${kind}`).catch(() => undefined)
   }
 
-  async #write(): Promise<void> {
-    if (this.#writing || this.#closed) return
-    this.#writing = true
+  #write(): Promise<void> {
+    if (this.#closed || this.#waiting.length === 0) return Promise.resolve()
+    return (this.#writing ??= this.#writeAll())
+  }
+
+  async #writeAll(): Promise<void> {
     try {
       for (let next = this.#waiting[0]; next; next = this.#waiting[0]) {
         for (const news of await writeAutomatic(this.#deps.sql, next.network, next.reason, next.seconds))
@@ -141,7 +150,8 @@ export class Bans {
       this.#deps.log.warn({ err, waiting: this.#waiting.length }, 'a ban could not be written yet')
       this.#retry = setTimeout(() => void this.#write(), RETRY_MS).unref()
     } finally {
-      this.#writing = false
+      // At once, not when the promise is heard of: a ban in between would wait for nobody.
+      this.#writing = null
     }
   }
 
