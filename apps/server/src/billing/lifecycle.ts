@@ -45,12 +45,16 @@ async function lapse(parts: Parts, now: Date): Promise<void> {
     })
 }
 
-/** The second mail, on the second day of grace. */
+/** The second mail, on the second day of grace; whom it was sent is left out, so that the others have their turn. */
 async function remind(parts: Parts, now: Date): Promise<void> {
   const due = await parts.db<Row[]>`
     select s.id, s.user_id, s.end_date, s.grace_until from subscriptions s
      where s.status = 'past_due' and s.lapsed_at is null and s.grace_until > ${now}
-       and s.grace_until <= ${new Date(now.getTime() + DAY_MS)} limit 500`
+       and s.grace_until <= ${new Date(now.getTime() + DAY_MS)}
+       and not exists (select from billing_notices n
+                        where n.key = 'reminder:' || s.id || ':' ||
+                                      to_char(s.end_date at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+     order by s.grace_until limit 500`
   for (const row of due)
     await parts.db.begin((tx) =>
       notify(parts, tx, `reminder:${row.id}:${row.end_date.toISOString()}`, {
