@@ -83,6 +83,12 @@ after(async () => {
   lab.close()
 })
 
+test('the node tells where its customers come out: the addresses of its uplink, once', async () => {
+  await control.hear('exits')
+  const told = control.heard.flatMap((message) => (message.type === 'exits' ? [message.addresses] : []))
+  assert.deepEqual(told, [['203.0.113.1']])
+})
+
 /** True when a packet of Alice arrives outside, under the node's address. */
 async function passes(): Promise<boolean> {
   await alice.place.udpSend(OUTSIDE, 7, 'hello')

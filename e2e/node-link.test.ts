@@ -4,10 +4,13 @@ import { createServer, type AddressInfo } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import WebSocket from 'ws'
 import { startServer } from '../apps/server/src/index.ts'
-import { FakeNode, newIdentity } from '../apps/server/src/node-link/testing/fake-node.ts'
+import { FakeNode, newIdentity, type Identity } from '../apps/server/src/node-link/testing/fake-node.ts'
 import { aServer, until } from '../apps/server/src/node-link/testing/fleet-of-one.ts'
+import type { Sql } from '../apps/server/src/platform/db/index.ts'
 import { freshDatabase, temporaryFolder } from '../apps/server/src/platform/testing/index.ts'
 
+const LATELY: Seen = { address: '203.0.113.10', exit: '203.0.113.11', secondsAgo: 540 }
+const LONG_AGO: Seen = { address: '203.0.113.20', exit: '203.0.113.21', secondsAgo: 660 }
 /** Somewhere outside the countries allowed here. */
 const ELSEWHERE = '8.8.8.8'
 
@@ -20,9 +23,24 @@ async function freePort(): Promise<number> {
   return port
 }
 
-/** The whole server behind a proxy that names every caller, with one enrolled node. */
+/** An address of its own for each node that was seen so long ago, and one that it reported. */
+type Seen = { address: string; exit: string; secondsAgo: number }
+
+async function aSeenNode(sql: Sql, { address, exit, secondsAgo }: Seen): Promise<Identity> {
+  const serverId = await aServer(sql)
+  const identity = newIdentity(serverId)
+  await sql`update vpn_servers set ip_address = ${address} where id = ${serverId}`
+  await sql`insert into nodes (id, server_id, identity_key, backend, agent_version, exit_addresses, last_seen_at)
+            values (${identity.nodeId}, ${serverId}, ${identity.identityKey}, 'kernel', '1.0.0', array[${exit}]::inet[],
+                    clock_timestamp() - make_interval(secs => ${secondsAgo}))`
+  return identity
+}
+
+/** The whole server behind a proxy that names every caller, with nodes that were there before it. */
 async function house(t: TestContext, env: Record<string, string> = {}) {
   const { url, ownerUrl, sql } = await freshDatabase(t)
+  const identity = await aSeenNode(sql, LATELY)
+  await aSeenNode(sql, LONG_AGO)
   const server = await startServer({
     DATABASE_URL: url,
     MIGRATE_DATABASE_URL: ownerUrl,
@@ -33,17 +51,11 @@ async function house(t: TestContext, env: Record<string, string> = {}) {
     ...env,
   })
   t.after(() => server.stop())
-  const serverId = await aServer(sql)
-  const identity = newIdentity(serverId)
-  await sql`insert into nodes (id, server_id, identity_key, backend, agent_version)
-            values (${identity.nodeId}, ${serverId}, ${identity.identityKey}, 'kernel', '1.0.0')`
-  await sql`update vpn_servers set public_key = ${`${'N'.repeat(42)}A=`} where id = ${serverId}`
   const [row] = await sql<{ id: string }[]>`select id from installation`
   const linkUrl = `${server.url.replace('http', 'ws')}/api/v1/node/link`
   return {
     sql,
     url: server.url,
-    serverId,
     linkUrl,
     identity,
     /** A node that dials from this address. */
@@ -89,4 +101,50 @@ test('a node’s link counts against no limit and obeys no country rule, however
   for (let i = 0; i < 120; i++) assert.equal(await openFrom(linkUrl, ELSEWHERE), 101, `open ${i}`)
   const linked = node(ELSEWHERE)
   await until('it is welcomed', () => linked.welcomed)
+})
+
+test('calls from where a node’s customers come out count by user, for ten minutes after its link was up', async (t) => {
+  const { url } = await house(t, { IP_RATE_LIMIT: '12' })
+  const post = (path: string, from: string, body: object) =>
+    fetch(`${url}/api/v1${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-forwarded-for': from },
+      body: JSON.stringify(body),
+    })
+  const tokens: string[] = []
+  for (const n of [1, 2, 3]) {
+    const account = { email: `customer-${n}@example.com`, password: 'a long enough passphrase' }
+    await post('/auth/register', `198.51.100.${n}`, account)
+    const answer = await post('/auth/login', `198.51.100.${n}`, account)
+    tokens.push(((await answer.json()) as { access_token: string }).access_token)
+  }
+  /** How many of thirty calls, ten of each customer, were refused. */
+  const refusedFrom = async (from: string): Promise<number> => {
+    const statuses: number[] = []
+    for (const token of Array.from({ length: 10 }, () => tokens).flat()) {
+      const headers = { authorization: `Bearer ${token}`, 'x-forwarded-for': from }
+      statuses.push((await fetch(`${url}/api/v1/users/me`, { headers })).status)
+    }
+    assert.deepEqual(
+      statuses.filter((status) => status !== 429 && status !== 200),
+      [],
+    )
+    return statuses.filter((status) => status === 429).length
+  }
+  assert.equal(await refusedFrom(LATELY.address), 0)
+  assert.equal(await refusedFrom(LATELY.exit), 0)
+  assert.equal(await refusedFrom(LONG_AGO.exit), 18)
+})
+
+test('a node’s word on where its customers come out is kept, but not that they come from within', async (t) => {
+  const { sql, identity, node } = await house(t)
+  const linked = node(LATELY.address)
+  await until('it is welcomed', () => linked.welcomed)
+  linked.step({ type: 'exits', addresses: ['127.0.0.1', '10.0.0.9', '203.0.113.12', '2001:db8::12'] })
+  const told = async () => {
+    const [row] = await sql<{ exits: string }[]>`
+      select exit_addresses::text as exits from nodes where id = ${identity.nodeId}`
+    return row?.exits === '{203.0.113.12,2001:db8::12}'
+  }
+  await until('it is stored with the next sign of life', told, 15_000)
 })

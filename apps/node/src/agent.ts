@@ -36,6 +36,8 @@ export type AgentDeps = {
   flusher: Flusher
   log: Log
   health: HealthChecks
+  /** The addresses customers come out of, null when they cannot be told. */
+  exits: () => Promise<string[] | null>
 }
 export type Exit = { code: number; reason: string }
 
@@ -87,7 +89,7 @@ export class Agent {
     this.#every(TICK_MS, () => this.#tick())
     this.#every(GUARD_MS, () => this.#guardSoon())
     this.#unwatch = watchRules(this.#deps.keeper.identity().interface, () => this.#guardSoon())
-    this.#every(HEALTH_MS, () => void this.#tellHealth())
+    this.#every(HEALTH_MS, () => this.#tellOfMachine())
   }
 
   /** Ends the link and the work under way, and leaves interface, peers and rules as they are. */
@@ -222,7 +224,7 @@ export class Agent {
   #welcomed(): void {
     this.#linked = 'up'
     this.#deps.log('info', 'link_up')
-    this.#later(500, () => void this.#tellHealth())
+    this.#later(500, () => this.#tellOfMachine())
   }
 
   async #rotateKey(): Promise<void> {
@@ -256,6 +258,18 @@ export class Agent {
     if (await this.#driver.exists().catch(() => true)) return
     this.#deps.log('error', 'interface_was_gone')
     await this.#read()
+  }
+
+  #tellOfMachine(): void {
+    void this.#tellExits()
+    void this.#tellHealth()
+  }
+
+  async #tellExits(): Promise<void> {
+    await this.#attempt('exits', async () => {
+      const addresses = await this.#deps.exits()
+      if (addresses) this.#take({ type: 'exits', addresses })
+    })
   }
 
   async #tellHealth(): Promise<void> {

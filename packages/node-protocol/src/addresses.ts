@@ -10,8 +10,15 @@ export function canonicalPrefix(text: string): string | null {
   const bits = Number(length)
   if (isIPv4(address)) return bits <= 32 ? `${address}/${bits}` : null
   if (!isIPv6(address) || bits > 128) return null
-  const host = URL.parse(`http://[${address}]/`)?.hostname
-  return host ? `${host.slice(1, -1)}/${bits}` : null
+  const host = canonicalAddress(address)
+  return host ? `${host}/${bits}` : null
+}
+
+/** The one spelling of an address (RFC 5952 for IPv6), or null when it is none; a zone makes it none. */
+export function canonicalAddress(text: string): string | null {
+  if (isIPv4(text)) return text
+  if (!isIPv6(text)) return null
+  return URL.parse(`http://[${text}]/`)?.hostname.slice(1, -1) ?? null
 }
 
 /** Are these the same prefixes, whatever their order and spelling? */

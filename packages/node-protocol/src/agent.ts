@@ -107,6 +107,8 @@ function take(turn: Turn, event: AgentEvent): void {
       return tell(turn, { type: 'new_key', public_key: event.public_key })
     case 'health':
       return tell(turn, { type: 'health', ...event.health })
+    case 'exits':
+      return tellExits(turn, event.addresses)
   }
 }
 
@@ -123,6 +125,14 @@ function tick(turn: Turn): void {
   checkWelcome(turn)
   sendResync(turn)
   fallBack(turn)
+}
+
+/** Once on each link, and again when they change. */
+function tellExits(turn: Turn, addresses: readonly string[]): void {
+  const { link } = turn.state
+  if (link.phase !== 'welcomed' || link.exits?.join() === addresses.join()) return
+  link.exits = addresses
+  tell(turn, { type: 'exits', addresses: [...addresses] })
 }
 
 function tell(turn: Turn, message: Turn['messages'][number]): void {

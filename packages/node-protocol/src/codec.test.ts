@@ -37,6 +37,15 @@ test('unknown fields, wrong kinds and numbers out of range are refused', () => {
   for (const text of bad) assert.equal(parseServerMessage(text).ok, false, text)
 })
 
+test('exits are at most eight addresses in their one spelling', () => {
+  const exits = (...addresses: unknown[]) => parseNodeMessage(JSON.stringify({ type: 'exits', addresses })).ok
+  assert.ok(exits())
+  assert.ok(exits('203.0.113.1', '2001:db8::1'))
+  const bad = ['203.0.113.01', '203.0.113.1/32', '2001:DB8::1', '2001:db8:0::1', 'fe80::1%eth0', 'vpn.example', '', 7]
+  for (const text of bad) assert.equal(exits(text), false, String(text))
+  assert.equal(exits(...Array<string>(9).fill('203.0.113.1')), false)
+})
+
 test('a type of a newer version is told apart from a broken message', () => {
   assert.deepEqual(parseServerMessage('{"type":"post_quantum"}'), {
     ok: false,

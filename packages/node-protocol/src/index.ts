@@ -1,4 +1,5 @@
 export * from './messages.ts'
+export { canonicalAddress } from './addresses.ts'
 export * from './codec.ts'
 export * from './counters.ts'
 export * from './agent.ts'

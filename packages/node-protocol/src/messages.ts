@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { canonicalAddress } from './addresses.ts'
 
 /** The version of the link spoken here. A peer that offers no common version is told so and closed. */
 export const PROTOCOL_VERSION = 1
@@ -165,8 +166,18 @@ const Health = z.strictObject({
   warnings: z.array(z.string().max(100)).max(32),
 })
 const NewKey = z.strictObject({ type: z.literal('new_key'), public_key: key })
+/** The node says of itself at most so many. */
+export const MAX_EXITS = 8
+/**
+ * Where customers' traffic leaves this machine, as others see it: the addresses of its uplinks. Replaces the list before
+ * it. A message of its own, not a field: a control plane that does not know it drops it and keeps the link.
+ */
+const Exits = z.strictObject({
+  type: z.literal('exits'),
+  addresses: z.array(z.string().refine((text) => canonicalAddress(text) === text)).max(MAX_EXITS),
+})
 
-export const NodeMessage = z.discriminatedUnion('type', [Auth, Applied, Report, Resync, Health, NewKey])
+export const NodeMessage = z.discriminatedUnion('type', [Auth, Applied, Report, Resync, Health, NewKey, Exits])
 export type NodeMessage = z.infer<typeof NodeMessage>
 
 /** What `POST /node/enroll` takes and answers. */

@@ -3,6 +3,7 @@ import { Agent, type Exit } from '../agent.ts'
 import { missingTools } from '../checks.ts'
 import { flushFlows } from '../conntrack.ts'
 import { openDataDir } from '../data-dir.ts'
+import { exitAddresses } from '../exits.ts'
 import { CannotRun, Refused, UsageError } from '../failures.ts'
 import { describe } from '../findings.ts'
 import { flusherOf } from '../flusher.ts'
@@ -47,7 +48,7 @@ async function serve(dir: string, identity: Enrolled, log: Log, stopped: AbortSi
   const flusher = flusherOf((addresses) => flushFlows(addresses, dir))
   // Whoever was on the way out when the process died may be gone already, with flows that nobody forgot.
   await flusher.flush(leavingAddresses(journal.entries))
-  const agent = new Agent({ keeper, driver, journal, flusher, log, health })
+  const agent = new Agent({ keeper, driver, journal, flusher, log, health, exits: exitAddresses })
   const started = new Date().toISOString()
   const server = await serveStatus(dir, () => statusOf(agent, keeper.identity(), driver.backend, started)).catch(
     () => null,

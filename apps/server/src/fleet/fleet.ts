@@ -1,6 +1,7 @@
 import { FLEET_CHANGED, FLEET_STATUS, tell } from './channels.ts'
 import { Catalogue } from './catalogue.ts'
 import type { Acts, FleetDeps } from './deps.ts'
+import { Exits } from './exits.ts'
 import { createLinks, type FleetLinks } from './links.ts'
 import { settleFleet, type StatusChange } from './node-store.ts'
 import { createRefresher } from './refresher.ts'
@@ -24,6 +25,8 @@ export type Fleet = FleetLinks & {
   /** A server customers may know of. */
   byId(id: string): FleetServer | undefined
   snapshot(): readonly FleetServer[]
+  /** Where our tunnels come out: of servers whose link was up in the last 10 minutes, their address and reported exits. */
+  exitAddresses(): readonly string[]
   catalogue: Catalogue
   /** Reads the fleet now. */
   refresh(): Promise<void>
@@ -38,7 +41,8 @@ export type Fleet = FleetLinks & {
 export function createFleet(deps: FleetDeps): Fleet {
   const { db, kv, log, links, vpnSubnet, random = Math.random } = deps
   const snapshot = new Snapshot()
-  const refresher = createRefresher({ db, kv, log, snapshot })
+  const exits = new Exits(db)
+  const refresher = createRefresher({ db, kv, log, snapshot, exits })
   let timer: NodeJS.Timeout | undefined
   let settling: Promise<unknown> = Promise.resolve()
 
@@ -84,6 +88,7 @@ export function createFleet(deps: FleetDeps): Fleet {
     },
     byId: (id) => snapshot.byId(id),
     snapshot: () => snapshot.servers,
+    exitAddresses: () => exits.addresses,
     catalogue: new Catalogue(snapshot),
     refresh: () => refresher.refresh(),
     settle,

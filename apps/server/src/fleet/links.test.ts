@@ -100,6 +100,36 @@ test('heartbeats of many nodes are written together; what one does not say stays
   assert.equal((await call('GET', `/admin/servers/${b.serverId}`)).body.node.load1, null)
 })
 
+test('the exits a node reports are kept until it reports others, and come with its own address for ten minutes', async (t) => {
+  const node = await liveServer(h, { ip_address: '198.51.100.1' })
+  const other = await liveServer(h, { ip_address: '198.51.100.2' })
+  const never = await enrolledServer(h, { ip_address: '198.51.100.3' })
+  const beat = (exits?: string[]) =>
+    fleet.recordHealth([{ nodeId: node.nodeId, linkId: node.linkId, ...(exits ? { exits } : {}) }])
+  // One that has just started: addresses are not looked at with every look.
+  const seen = async () => {
+    const { fleet: fresh } = await house(t, sql)
+    await fresh.refresh()
+    return fresh.exitAddresses().filter((a) => a.startsWith('198.51.100.') || a.startsWith('2001:db8:'))
+  }
+  const [own, others] = ['198.51.100.1', '198.51.100.2']
+  await beat(['198.51.100.77', '2001:db8::77'])
+  await beat()
+  assert.deepEqual((await seen()).toSorted(), [own, others, '198.51.100.77', '2001:db8::77'].toSorted())
+  await fleet.markUnlinked(node.nodeId, node.linkId)
+  await silentFor(node.nodeId, 599)
+  assert.equal((await seen()).length, 4, 'a lost link does not end it')
+  await silentFor(node.nodeId, 601)
+  assert.deepEqual(await seen(), [others])
+
+  await fleet.markLinked(node.nodeId, { linkId: node.linkId, agentVersion: '0.1.0', backend: 'userspace' })
+  await beat([])
+  assert.deepEqual((await seen()).toSorted(), [own, others])
+  await fleet.recordHealth([{ nodeId: other.nodeId, linkId: randomUUID(), exits: ['198.51.100.88'] }])
+  await fleet.recordHealth([{ nodeId: never.nodeId, linkId: never.linkId, exits: ['198.51.100.99'] }])
+  assert.deepEqual((await seen()).toSorted(), [own, others], 'only the open link may say so')
+})
+
 test('a round writes load and ping where they changed, and only there', async () => {
   const node = await liveServer(h, { max_connections: 4 })
   await connect(sql, await aUser(sql), [node.serverId])
@@ -126,7 +156,10 @@ test('a link is greeted with what its node needs, an unknown node with nothing',
   const node = await liveServer(h)
   const found = await fleet.nodeForLink(node.nodeId)
   assert.ok(found)
-  assert.deepEqual([found.serverId, found.identityKey.length, found.config.mtu], [node.serverId, 32, 1420])
+  assert.deepEqual(
+    [found.serverId, found.address.slice(0, 8), found.identityKey.length, found.config.mtu],
+    [node.serverId, '192.0.2.', 32, 1420],
+  )
   assert.equal(await fleet.nodeForLink(randomUUID()), undefined)
 })
 
@@ -157,6 +190,7 @@ test('while the database is away the last state known stays in use', async (t) =
   await pool.end()
   await assert.rejects(lonely.fleet.refresh())
   assert.ok(lonely.fleet.byId(serverId))
+  assert.ok(lonely.fleet.exitAddresses().length > 0)
   assert.deepEqual(lonely.fleet.candidates({ serverId, tier: 'free' }).ids, [serverId])
   await lonely.fleet.start()
   await lonely.fleet.stop()

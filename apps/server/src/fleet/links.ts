@@ -12,6 +12,8 @@ import { linkRow, noteHealth, noteLinked, noteUnlinked, putServerKey, type Healt
 export type LinkedNode = {
   nodeId: string
   serverId: string
+  /** `ip_address` of its server. */
+  address: string
   /** Ed25519, 32 raw bytes. */
   identityKey: Buffer
   installation: string
@@ -28,6 +30,8 @@ export type Health = {
   /** Round trip over the link in ms. */
   pingMs?: number
   warnings?: string[]
+  /** Where it says its customers come out. */
+  exits?: readonly string[]
 }
 
 export type FleetLinks = {
@@ -58,6 +62,7 @@ const rowOf = (health: Health): HealthRow => ({
   conntrack: health.conntrack ?? null,
   pingMs: health.pingMs ?? null,
   warnings: health.warnings ?? null,
+  exits: health.exits ?? null,
 })
 
 export function createLinks(deps: { db: Sql; kv: Kv; changed: (serverId: string) => Promise<void> }): FleetLinks {
@@ -77,8 +82,9 @@ export function createLinks(deps: { db: Sql; kv: Kv; changed: (serverId: string)
     async nodeForLink(nodeId) {
       const row = await linkRow(db, nodeId)
       if (!row) return undefined
-      const { server_id: serverId, identity_key: identityKey } = row
-      return { nodeId, serverId, identityKey, installation: await installationOnce(), config: nodeConfig(row) }
+      const { server_id: serverId, ip_address: address, identity_key: identityKey } = row
+      const config = nodeConfig(row)
+      return { nodeId, serverId, address, identityKey, installation: await installationOnce(), config }
     },
 
     async markLinked(nodeId, link) {

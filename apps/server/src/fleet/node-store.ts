@@ -62,6 +62,7 @@ export type LinkRow = {
   server_id: string
   identity_key: Buffer
   hostname: string
+  ip_address: string
   endpoint: string
   listen_port: number | null
   subnet_v4: string
@@ -71,7 +72,7 @@ export type LinkRow = {
 /** What is needed to judge and to greet a node's link. */
 export const linkRow = (db: Db, nodeId: string) =>
   maybeOne(db<LinkRow[]>`
-    select n.id as node_id, n.server_id, n.identity_key, s.hostname, s.endpoint, n.listen_port,
+    select n.id as node_id, n.server_id, n.identity_key, s.hostname, host(s.ip_address) as ip_address, s.endpoint, n.listen_port,
            s.subnet_v4::text, s.subnet_v6::text
       from nodes n join vpn_servers s on s.id = n.server_id where n.id = ${nodeId}`)
 
@@ -109,6 +110,7 @@ export type HealthRow = {
   /** Round trip over the link in ms. */
   pingMs: number | null
   warnings: string[] | null
+  exits: readonly string[] | null
 }
 
 /** Writes many nodes' heartbeats at once; null leaves what was known. A link that is not the open one says nothing. */
@@ -120,12 +122,14 @@ export async function noteHealth(db: Db, rows: readonly HealthRow[]): Promise<vo
            conntrack = case when h.load1 is null then n.conntrack else h.conntrack end,
            ping_ms = coalesce(h.ping_ms, n.ping_ms),
            warnings = case when h.warnings is null then n.warnings
-                           else array(select jsonb_array_elements_text(h.warnings::jsonb)) end
+                           else array(select jsonb_array_elements_text(h.warnings::jsonb)) end,
+           exit_addresses = coalesce(string_to_array(h.exits, ',')::inet[], n.exit_addresses)
       from unnest(${rows.map((r) => r.nodeId)}::uuid[], ${rows.map((r) => r.linkId)}::uuid[],
                   ${rows.map((r) => r.load1)}::float8[], ${rows.map((r) => r.cores)}::int[],
                   ${rows.map((r) => r.conntrack)}::float8[], ${rows.map((r) => r.pingMs)}::float8[],
-                  ${rows.map((r) => (r.warnings ? JSON.stringify(r.warnings) : null))}::text[])
-           as h(node_id, link_id, load1, cores, conntrack, ping_ms, warnings)
+                  ${rows.map((r) => (r.warnings ? JSON.stringify(r.warnings) : null))}::text[],
+                  ${rows.map((r) => r.exits?.join() ?? null)}::text[])
+           as h(node_id, link_id, load1, cores, conntrack, ping_ms, warnings, exits)
      where n.id = h.node_id and n.link_id = h.link_id`
 }
 

@@ -2,6 +2,7 @@ import type { Sql } from '../platform/db/index.ts'
 import type { Kv } from '../platform/kv/index.ts'
 import type { Log } from '../platform/log.ts'
 import { FLEET_CHANGED } from './channels.ts'
+import type { Exits } from './exits.ts'
 import { readFacts, readTicks } from './server-store.ts'
 import type { Snapshot } from './snapshot.ts'
 import { NOTICE_SHARE, REFRESH_MS, REFRESH_SHARE } from './timing.ts'
@@ -19,11 +20,13 @@ export function createRefresher({
   kv,
   log,
   snapshot,
+  exits,
 }: {
   db: Sql
   kv: Kv
   log: Log
   snapshot: Snapshot
+  exits: Exits
 }): Refresher {
   let running: Promise<void> | undefined
   let next: Promise<void> | undefined
@@ -34,8 +37,7 @@ export function createRefresher({
   let failing = false
   let took = 0
 
-  async function look(): Promise<void> {
-    const begun = performance.now()
+  async function lookAtServers(): Promise<void> {
     snapshot.begin()
     try {
       const ticks = await readTicks(db)
@@ -44,6 +46,14 @@ export function createRefresher({
     } catch (error) {
       snapshot.abandon()
       throw error
+    }
+  }
+
+  async function look(): Promise<void> {
+    const begun = performance.now()
+    try {
+      await lookAtServers()
+      await exits.look()
     } finally {
       took = performance.now() - begun
     }

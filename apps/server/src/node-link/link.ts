@@ -13,6 +13,7 @@ import {
 import { newId } from '../platform/ids.ts'
 import { printable, type Log } from '../platform/log.ts'
 import type { LinkedNode } from '../fleet/index.ts'
+import { soundExits } from './exits.ts'
 import { Inflow } from './inflow.ts'
 import { proves } from './proof.ts'
 import { SlotBook, type Question, type Verdict } from './slots.ts'
@@ -57,6 +58,7 @@ export class NodeLink {
   #state: LinkState
   #log: Log
   #node: LinkedNode | undefined
+  #exits: readonly string[] | undefined
   #finals = new Map<number, Counters>()
   #begun = 0
   #read = 0
@@ -82,11 +84,16 @@ export class NodeLink {
     return this.#node
   }
 
+  /** Where the node says its customers come out, as far as it may say so; undefined before it said anything. */
+  get exits(): readonly string[] | undefined {
+    return this.#node && this.#exits && soundExits(this.#exits, this.#node.address)
+  }
+
   /** Notes how the node is set now. @returns true when it is another way than it was told */
   takeConfig(node: LinkedNode): boolean {
-    if (JSON.stringify(node.config) === JSON.stringify(this.#node?.config)) return false
+    const before = this.#node
     this.#node = node
-    return true
+    return JSON.stringify(node.config) !== JSON.stringify(before?.config)
   }
 
   get linked(): boolean {
@@ -164,6 +171,9 @@ export class NodeLink {
         return this.#linked(effect)
       case 'health':
         return this.#deps.health(this, effect.health)
+      case 'exits':
+        this.#exits = effect.addresses
+        return
       case 'new_key':
         return this.#inOrder((node) => this.#newKey(node, effect.public_key))
       case 'close':

@@ -267,7 +267,8 @@ class Links implements NodeLinks {
 
   /** One statement for all nodes, every 10 s. */
   async #sendBeats(): Promise<void> {
-    for (const link of this.#byServer.values()) this.#beats.note(link, {})
+    // Said each time: a beat that was lost, or came before the link was noted, takes nothing with it.
+    for (const link of this.#byServer.values()) this.#beats.note(link, link.exits ? { exits: link.exits } : {})
     await this.#deps.registry
       .recordHealth(this.#beats.take())
       .catch((err: unknown) => this.#deps.log.warn({ err }, 'signs of life could not be noted'))

@@ -81,6 +81,22 @@ test('a rotated interface key is told now and in the next proof', () => {
   assert.equal(node.said('auth')[0]?.agent.public_key, keyOf(2))
 })
 
+test('the exits are told once on each link and again when they change', () => {
+  const node = new Bench()
+  const exits = (...addresses: string[]) => node.step({ type: 'exits', addresses })
+  exits('203.0.113.1')
+  assert.equal(node.said('exits').length, 0, 'nobody is told before the welcome')
+  node.welcome()
+  exits('203.0.113.1')
+  exits('203.0.113.1')
+  assert.deepEqual(node.said('exits'), [{ type: 'exits', addresses: ['203.0.113.1'] }])
+  exits()
+  assert.deepEqual(node.said('exits'), [{ type: 'exits', addresses: [] }])
+  node.lose().welcome()
+  exits()
+  assert.equal(node.said('exits').length, 1)
+})
+
 test('a node that cannot use what it gets asks for a snapshot at most every five seconds', () => {
   const node = new Bench().welcome()
   for (let count = 0; count < 10; count++) node.changes(0, 1, [])

@@ -49,6 +49,7 @@ export function freshLink(id: number): LinkState {
     resync: { wanted: null, lastAt: -Infinity },
     snapshot: null,
     watch: new Set(),
+    exits: null,
     seq: 0,
     uncounted: new Map(),
     reportedAllAt: null,

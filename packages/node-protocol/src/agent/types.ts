@@ -79,6 +79,8 @@ export type AgentEvent =
   /** Answer to `rotate_key`: the interface has this key now. */
   | { type: 'key_rotated'; public_key: string }
   | { type: 'health'; health: Health }
+  /** The addresses of the machine's uplinks, as they are now; told when the other end has not heard them. */
+  | { type: 'exits'; addresses: readonly string[] }
   /** Once a second. */
   | { type: 'tick' }
 
@@ -176,6 +178,8 @@ export interface LinkState {
   /** A snapshot was taken and its last acknowledgement is still owed. */
   snapshot: bigint | null
   watch: ReadonlySet<number>
+  /** The exits told on this link; null before. */
+  exits: readonly string[] | null
   /** Reports sent on this link, and in which of them each slot not counted yet was. */
   seq: number
   uncounted: Map<number, number>

@@ -28,6 +28,9 @@ export function takeNodeMessage(turn: LinkTurn, message: NodeMessage): void {
     }
     case 'new_key':
       effects.push({ type: 'new_key', public_key: message.public_key })
+      return
+    case 'exits':
+      effects.push({ type: 'exits', addresses: message.addresses })
   }
 }
 

@@ -267,3 +267,11 @@ test('the watch list is told with the welcome and when it changes', () => {
     .step({ type: 'watch', slots: [1, 2] })
   assert.deepEqual(link.said(), ['watch'])
 })
+
+test('exits are handed on as they were told, and nothing is heard of a stranger', () => {
+  const exits: NodeMessage = { type: 'exits', addresses: ['203.0.113.1', '2001:db8::1'] }
+  assert.deepEqual(new Desk().open(null).hear(exits).took('exits'), [exits])
+  const stranger = new Desk().step({ type: 'opened', nonce: 'n'.repeat(22) }).hear(exits)
+  assert.equal(stranger.effects.at(-1)?.type, 'close')
+  assert.equal(stranger.took('exits').length, 0)
+})

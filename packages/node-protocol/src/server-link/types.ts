@@ -71,6 +71,8 @@ export type LinkEffect =
   | { type: 'linked'; agent: Auth['agent'] }
   | { type: 'health'; health: Health }
   | { type: 'new_key'; public_key: string }
+  /** Where the node says its customers come out; replaces what it said before. */
+  | { type: 'exits'; addresses: readonly string[] }
   | { type: 'close'; code: number; reason: string }
   | { type: 'warn'; code: string; detail: string }
 

@@ -86,6 +86,7 @@ export class LinkHost {
       case 'failed':
       case 'health':
       case 'new_key':
+      case 'exits':
     }
   }
 

@@ -35,7 +35,7 @@ export class TestRegistry implements NodeRegistry {
 
   async nodeForLink(nodeId: string) {
     const node = this.nodes.get(nodeId)
-    return node && { ...node, installation: INSTALLATION, config: this.config }
+    return node && { ...node, address: '192.0.2.1', installation: INSTALLATION, config: this.config }
   }
   async markLinked(nodeId: string, link: { linkId: string }) {
     this.linkedTo.set(nodeId, link.linkId)
