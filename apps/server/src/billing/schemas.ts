@@ -7,10 +7,16 @@ export const PlanId = z
   .string()
   .regex(/^[a-z0-9_]{1,64}$/, 'must be a plan id such as premium_monthly')
   .meta({ example: 'premium_monthly' })
+const PAID_WITH_X = new Set(['XAF', 'XCD', 'XCG', 'XOF', 'XPF'])
+/** ISO 4217, as far as people pay in them: no metals, funds or codes for tests, which all begin with X. */
+const CURRENCIES = new Set(
+  Intl.supportedValuesOf('currency').filter((code) => !code.startsWith('X') || PAID_WITH_X.has(code)),
+)
 export const Currency = z
   .string()
   .regex(/^[A-Za-z]{3}$/, 'must be an ISO 4217 code such as USD')
   .transform((text) => text.toUpperCase())
+  .refine((code) => CURRENCIES.has(code), 'must be an ISO 4217 code such as USD')
 export const Amount = z
   .number()
   .positive()
