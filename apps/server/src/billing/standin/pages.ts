@@ -27,21 +27,21 @@ const page = (title: string, body: string, status = 200): PageAnswer => ({
     `<h1>${escape(title)}</h1>${body}</body></html>`,
 })
 
-/** The cards to choose from, as on Stripe's list of test cards. */
-const CARDS: Record<string, Card & { label: string }> = {
-  '4242': { behaviour: 'pays', last4: '4242', label: '4242 4242 4242 4242: pays' },
-  '3184': { behaviour: 'asks', last4: '3184', label: '4000 0027 6000 3184: the bank asks at each payment' },
-  '3000': { behaviour: 'pays-later', last4: '3000', label: 'Bank debit: the money comes after 3 days' },
-  '3002': { behaviour: 'fails-later', last4: '3002', label: 'Bank debit: fails after 3 days' },
-  '0341': { behaviour: 'declines', last4: '0341', label: '4000 0000 0000 0341: is declined' },
-}
+/** The cards to choose from, as on Stripe's list of test cards; the first is chosen unless another is. */
+const CARDS: readonly (Card & { label: string })[] = [
+  { behaviour: 'pays', last4: '4242', label: '4242 4242 4242 4242: pays' },
+  { behaviour: 'asks', last4: '3184', label: '4000 0027 6000 3184: the bank asks at each payment' },
+  { behaviour: 'declines', last4: '0341', label: '4000 0000 0000 0341: is declined' },
+  { behaviour: 'pays-later', last4: '3000', label: 'Bank debit: the money comes after 3 days' },
+  { behaviour: 'fails-later', last4: '3002', label: 'Bank debit: fails after 3 days' },
+]
+const cardIn = (form: URLSearchParams) => CARDS.find(({ last4 }) => last4 === form.get('card'))
 
-const cardChoice = Object.entries(CARDS)
-  .map(
-    ([id, { label }], index) =>
-      `<label><input type="radio" name="card" value="${id}"${index === 0 ? ' checked' : ''}> ${escape(label)}</label>`,
-  )
-  .join('')
+const choices = CARDS.map(
+  ({ last4, label }, index) =>
+    `<label><input type="radio" name="card" value="${last4}"${index === 0 ? ' checked' : ''}> ${escape(label)}</label>`,
+).join('')
+const cardChoice = `<fieldset><legend>Pay by</legend>${choices}</fieldset>`
 
 const money = (amount: number, currency: string): string => {
   const digits =
@@ -68,7 +68,7 @@ function checkoutPage({ store }: World, session: CheckoutSession, fault = ''): P
 }
 
 function payCheckout(world: World, session: CheckoutSession, form: URLSearchParams): PageAnswer {
-  const card = CARDS[form.get('card') ?? ''] ?? CARDS['4242']
+  const card = cardIn(form) ?? CARDS[0]
   const code = form.get('code') || undefined
   if (!card) return checkoutPage(world, session)
   try {
@@ -107,7 +107,7 @@ function actInPortal(world: World, sessionId: string, form: URLSearchParams): Pa
   const { store, emit } = world
   const session = store.get('billing_portal.session', sessionId)
   const customer = store.get('customer', session.customer)
-  const card = CARDS[form.get('card') ?? '']
+  const card = cardIn(form)
   if (card) {
     const method = newMethod(store, card.behaviour, card.last4)
     method.customer = customer.id
