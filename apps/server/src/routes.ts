@@ -7,7 +7,7 @@ import { meRoutes } from './me/index.ts'
 import { systemClock } from './platform/clock.ts'
 import type { Config } from './platform/config/index.ts'
 import { healthRoutes } from './platform/health/index.ts'
-import { createApp, Upgrades, useIdempotency, type App } from './platform/http/index.ts'
+import { createApp, unaskedRoutes, Upgrades, useIdempotency, type App } from './platform/http/index.ts'
 import type { Log } from './platform/log.ts'
 import { mailOutboxRoutes } from './platform/mail/index.ts'
 import { openapiRoutes, useOpenapi } from './platform/openapi/index.ts'
@@ -38,6 +38,7 @@ export async function buildApp(
   usePrincipals(app)
   useIdempotency(app, foundation.sql, foundation.secrets, (req) => principalOf(req).userId)
   addRoutes(app, config, foundation, rooms, stopping)
+  unaskedRoutes(app)
   openapiRoutes(app)
   return app
 }

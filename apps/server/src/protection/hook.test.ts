@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { InjectOptions } from 'fastify'
+import { unaskedRoutes } from '../platform/http/index.ts'
+import { openapiRoutes } from '../platform/openapi/index.ts'
 import { protectedApp, type Kit, type KitOptions } from './testing/kit.ts'
 
 const A = '198.51.100.7'
@@ -102,6 +104,16 @@ test('a wrong method counts against the rule of its path, and is no failed attem
   assert.equal((await kit.send(get('/auth/login'))).status, 429)
   assert.equal((await kit.send(login('a@example.com'))).status, 429)
   assert.equal(kit.protection.state.suspicion.counted.size, 0)
+})
+
+test('an OPTIONS that is no preflight is a wrong method like any other, and an unknown path stays one', async (t) => {
+  const kit = await protectedApp(t)
+  const ask = (url: string) => kit.send({ ...get(url), method: 'OPTIONS' })
+  for (let i = 0; i < 7; i++) assert.equal((await ask('/auth/login')).status, 405)
+  assert.equal((await kit.send(login('a@example.com'))).status, 429)
+  assert.equal(kit.protection.state.suspicion.counted.size, 0)
+  for (let i = 0; i < 50; i++) assert.equal((await ask(`/nothing-${i}`)).status, 404)
+  assert.equal((await kit.send(get('/plans'))).code, 'IP_BANNED')
 })
 
 test('a user is counted by user wherever from, by the rule of the route', async (t) => {
@@ -242,6 +254,27 @@ test('from a fleet address signed-in calls count by user only, anonymous limits 
   assert.equal((await kit.send(login('new@example.com'))).status, 200)
 })
 
+test('what a browser asks for by itself, and the pages of the document, count by address alone', async (t) => {
+  const routes: KitOptions['routes'] = (app) => {
+    unaskedRoutes(app)
+    openapiRoutes(app)
+  }
+  const kit = await protectedApp(t, { routes })
+  for (const [url, status] of [
+    ['/favicon.ico', 204],
+    ['/robots.txt', 200],
+    ['/docs', 200],
+    ['/docs/start.js', 200],
+    ['/redoc', 200],
+  ] as const) {
+    const answer = await kit.app.inject(get(url))
+    assert.deepEqual([answer.statusCode, answer.headers['ratelimit-policy']], [status, '"ip";q=100;w=60'], url)
+  }
+  assert.match((await kit.app.inject(get('/robots.txt'))).body, /^User-agent: \*\nDisallow: \/\n$/)
+  const { suspicion, global } = kit.protection.state
+  assert.deepEqual([suspicion.counted.size, global.sum], [0, 0])
+})
+
 test('above the global limit only addresses with more than ten requests in the minute are refused', async (t) => {
   const kit = await protectedApp(t, { env: { GLOBAL_RATE_LIMIT: '100' } })
   for (let i = 0; i < 100; i++) await kit.send(get('/plans', `192.0.2.${i % 20}`))
@@ -264,6 +297,11 @@ test('a page of another site costs its visitor nothing and is refused', async (t
   assert.equal((await kit.send(cross('https://app.example'))).status, 200)
   const navigation = get('/plans', A, { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' })
   assert.equal((await kit.send(navigation)).status, 200)
+  const dest = (to: string) =>
+    get('/nothing', A, { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': to })
+  for (const to of ['iframe', 'frame', 'embed', 'object', 'fencedframe'])
+    assert.equal((await kit.send(dest(to))).status, 403, to)
+  assert.equal((await kit.send(dest('document'))).status, 404)
 })
 
 test('countries: a denied one is 403, with an allow-list also an unknown one, private networks and health pass', async (t) => {

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
-import { BODY_LIMIT, type App } from '../platform/http/index.ts'
+import { BODY_LIMIT, isPreflight, type App } from '../platform/http/index.ts'
 import { accountsIn, isReadable, readBody, replay, type ReadBody } from './body.ts'
 import type { Call, Judge, Told } from './judge.ts'
 import { RulesOfPaths } from './paths.ts'
@@ -62,7 +62,8 @@ export class HttpHooks {
 
   #callOf(req: FastifyRequest): Call {
     const { raw } = req
-    if (req.is404) {
+    // Every path has a route for OPTIONS, which takes preflights alone.
+    if (req.is404 || (raw.method === 'OPTIONS' && !isPreflight(raw))) {
       // A wrong method on a guarded path counts against that path's rule.
       const path = this.#paths.find(req.url)
       return {

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Forbidden } from '../platform/errors.ts'
+import { isPreflight } from '../platform/http/index.ts'
 import type { Traffic } from './adaptive/adaptive.ts'
 import type { Client } from './client.ts'
 import type { Identity } from './identity.ts'
@@ -62,10 +63,14 @@ export class Judge {
     if (left > 0) this.#refuse(call, client, 'BAN', ipBanned(seconds(left)))
   }
 
-  /** A page of another site makes a visitor's browser call us: refused without counting against the visitor. */
+  /**
+   * A page of another site makes a visitor's browser call us: refused without counting against the visitor, who may know
+   * nothing of it. Going to our page is no such call; a frame of ours in another page is.
+   */
   #assertSameSite(call: Call, client: Client): void {
     const { headers } = call.raw
-    if (headers['sec-fetch-site'] !== 'cross-site' || headers['sec-fetch-mode'] === 'navigate') return
+    if (headers['sec-fetch-site'] !== 'cross-site') return
+    if (headers['sec-fetch-mode'] === 'navigate' && (headers['sec-fetch-dest'] ?? 'document') === 'document') return
     if (headers.origin !== undefined && this.#state.allowedOrigins.has(headers.origin)) return
     this.#refuse(call, client, 'CROSS_SITE', new Forbidden('This origin may not call the API.'))
   }
@@ -124,13 +129,8 @@ export class Judge {
     this.#refuse(call, client, 'GLOBAL', rateLimited(seconds(quietMs)))
   }
 
-  #isAllowedPreflight({ method, headers }: IncomingMessage): boolean {
-    return (
-      method === 'OPTIONS' &&
-      headers['access-control-request-method'] !== undefined &&
-      headers.origin !== undefined &&
-      this.#state.allowedOrigins.has(headers.origin)
-    )
+  #isAllowedPreflight(req: IncomingMessage): boolean {
+    return isPreflight(req) && this.#state.allowedOrigins.has(req.headers.origin ?? '')
   }
 
   #refuseStanding(call: Call, client: Client, wish: Wish, standing: Standing): never {

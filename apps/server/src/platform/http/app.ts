@@ -22,6 +22,7 @@ import { canonicalTarget, MAX_HEADER_SIZE } from './paths.ts'
 import { refuseRaw } from './refuse-raw.ts'
 import { requestId } from './request-id.ts'
 import { RequestLog } from './request-log.ts'
+import { isPreflight } from './preflight.ts'
 import { compileSerializer } from './serialize.ts'
 
 declare module 'fastify' {
@@ -51,9 +52,6 @@ const HEADERS_TIMEOUT_MS = 10_000
 /** Node looks for slow clients this often; by its default a 10 s limit would be kept to 30 s. */
 const CONNECTIONS_CHECK_MS = 2_000
 const REQUEST_TIMEOUT_MS = 30_000
-
-const isPreflight = ({ headers }: FastifyRequest): boolean =>
-  headers.origin !== undefined && headers['access-control-request-method'] !== undefined
 
 const isSocketRequest = ({ method, headers }: IncomingMessage): boolean =>
   method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
@@ -129,7 +127,7 @@ export async function createApp({ config, log, protect, arrivesByHttps, authenti
   }
   // An OPTIONS that is no preflight is a method like any other that the path does not take.
   app.addHook('onRequest', (req, reply, done) => {
-    if (req.method === 'OPTIONS' && !isPreflight(req)) refuseMethod(req, reply)
+    if (req.method === 'OPTIONS' && !isPreflight(req.raw)) refuseMethod(req, reply)
     done()
   })
   await app.register(cors, {

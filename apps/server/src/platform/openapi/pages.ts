@@ -84,23 +84,20 @@ const assets: Asset[] = [
 /** `/openapi.json`, `/docs` and `/redoc`; call after every route is there. */
 export function openapiRoutes(app: App): void {
   const hidden = { hide: true } as const
+  const config = { needs: 'public', rule: 'STATIC' }
   let document: string | undefined
-  app.get('/openapi.json', { config: { needs: 'public' }, schema: hidden }, async (_req, reply) => {
+  app.get('/openapi.json', { config, schema: hidden }, async (_req, reply) => {
     document ??= JSON.stringify(openapiDocument(app))
     return reply.type('application/json; charset=utf-8').serializer(String).send(document)
   })
   for (const { path, type, load } of assets) {
     let content: Promise<Buffer | string> | undefined
-    app.get(
-      path,
-      { config: { needs: 'public' }, schema: { ...hidden, querystring: z.object({}) } },
-      async (_req, reply) => {
-        content ??= load()
-        return reply
-          .headers({ 'content-security-policy': POLICY, 'cache-control': HOUR_CACHE })
-          .type(type)
-          .send(await content)
-      },
-    )
+    app.get(path, { config, schema: { ...hidden, querystring: z.object({}) } }, async (_req, reply) => {
+      content ??= load()
+      return reply
+        .headers({ 'content-security-policy': POLICY, 'cache-control': HOUR_CACHE })
+        .type(type)
+        .send(await content)
+    })
   }
 }

@@ -32,7 +32,7 @@ async function within(ms: number, holds: () => boolean): Promise<void> {
 test('a ban holds at once, reaches another instance within a second and survives a restart', async (t) => {
   // Each has a store of its own, as if Redis were gone: only the database connects them.
   const [one, other] = [await instance(t), await instance(t)]
-  one.ban(net('192.0.2.10'), 'too many requests', 3_600)
+  void one.ban(net('192.0.2.10'), 'too many requests', 3_600)
   assert.ok(one.leftMs(at('192.0.2.10')) > 3_590_000)
   await within(1_000, () => other.leftMs(at('192.0.2.10')) > 3_590_000)
   assert.ok((await instance(t)).leftMs(at('192.0.2.10')) > 3_590_000, 'a fresh instance knows it')
@@ -44,7 +44,7 @@ test('lifting a ban is heard everywhere, also by the key-value store alone', asy
   const deaf = { ...db.sql, listen: () => Promise.reject(new Error('no LISTEN here')) } as unknown as typeof db.sql
   const sql = Object.assign(((...args: Parameters<typeof db.sql>) => db.sql(...args)) as typeof db.sql, deaf)
   const [one, other] = [await instance(t, kv, sql), await instance(t, kv, sql)]
-  one.ban(net('192.0.2.20'), 'x', 3_600)
+  void one.ban(net('192.0.2.20'), 'x', 3_600)
   await within(1_000, () => other.leftMs(at('192.0.2.20')) > 0)
   assert.notEqual(await removeBan(db.sql, net('192.0.2.20')), undefined)
   await other.spread({ network: net('192.0.2.20'), leftMs: 0, byStaff: false })
@@ -55,7 +55,7 @@ test('who made a ban is known here, to another instance, and after a restart', a
   const kv = memoryKv()
   const [one, other] = [await instance(t), await instance(t, kv)]
   const by = '0198c0de-0000-7000-8000-000000000001'
-  one.ban(net('192.0.2.90'), 'x', 3_600)
+  void one.ban(net('192.0.2.90'), 'x', 3_600)
   await writeManual(db.sql, { network: net('192.0.2.91'), reason: 'x', seconds: 3_600, by })
   await within(1_000, () => other.leftMs(at('192.0.2.90')) > 0 && other.leftMs(at('192.0.2.91')) > 0)
   for (const bans of [one, other, await instance(t)]) {
@@ -132,7 +132,7 @@ test('an automatic ban does not shorten or rename one made by staff', async () =
 test('while the database is away a ban holds in memory, and is written when it is back', async (t) => {
   const bans = await instance(t)
   await db.owner`alter table bans rename to bans_away`
-  bans.ban(net('192.0.2.50'), 'x', 600)
+  void bans.ban(net('192.0.2.50'), 'x', 600)
   await sleep(150)
   assert.ok(bans.leftMs(at('192.0.2.50')) > 0)
   await db.owner`alter table bans_away rename to bans`
