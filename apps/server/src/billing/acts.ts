@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { ActPayload } from './acts-queue.ts'
 import { customerById } from './customers.ts'
 import type { Parts } from './parts.ts'
 import { isMissing, isRefusal } from './stripe.ts'
@@ -7,22 +8,33 @@ import { syncCustomer } from './sync.ts'
 const Payload = z.object({
   customer: z.uuid(),
   subscription: z.string(),
-  why: z.enum(['duplicate', 'orphan', 'refunded', 'disputed', 'unpaid']),
+  why: z.enum(['duplicate', 'orphan', 'refunded', 'disputed', 'unpaid', 'ended']),
   refund: z.array(z.string()),
-})
+  void: z.array(z.string()),
+}) satisfies z.ZodType<ActPayload>
 
 /** A charge that cannot be given back any more has been, or its bank did it. */
 const ALREADY_BACK = new Set(['charge_already_refunded', 'charge_disputed'])
 
-async function giveBack(parts: Parts, chargeId: string): Promise<void> {
+async function giveBack(parts: Parts, chargeId: string, why: ActPayload['why']): Promise<void> {
   const { sdk } = parts.stripe()
   try {
     await sdk.refunds.create(
-      { charge: chargeId, reason: 'duplicate', metadata: { why: 'duplicate' } },
-      { idempotencyKey: `duplicate:${chargeId}:refund` },
+      { charge: chargeId, ...(why === 'duplicate' ? { reason: 'duplicate' } : {}), metadata: { why } },
+      { idempotencyKey: `${why}:${chargeId}:refund` },
     )
   } catch (error) {
     if (!isRefusal(error) || !ALREADY_BACK.has((error as { code?: string }).code ?? '')) throw error
+  }
+}
+
+/** Closes an invoice; one that was paid meanwhile, or is being paid, is judged by a later read. */
+async function closeInvoice(parts: Parts, invoiceId: string): Promise<void> {
+  const { sdk } = parts.stripe()
+  try {
+    await sdk.invoices.voidInvoice(invoiceId, {}, { idempotencyKey: `invoice:${invoiceId}:void` })
+  } catch (error) {
+    if (!isRefusal(error)) throw error
   }
 }
 
@@ -42,10 +54,11 @@ export async function endAtStripe(parts: Parts, subscription: string, idempotenc
 export const actJob =
   (parts: Parts) =>
   async (payload: unknown): Promise<void> => {
-    const { customer: customerId, subscription, why, refund } = Payload.parse(payload)
-    for (const chargeId of refund) await giveBack(parts, chargeId)
-    await endAtStripe(parts, subscription, `${why}:${subscription}:cancel`)
+    const { customer: customerId, ...act } = Payload.parse(payload)
+    for (const chargeId of act.refund) await giveBack(parts, chargeId, act.why)
+    for (const invoiceId of act.void) await closeInvoice(parts, invoiceId)
+    if (act.why !== 'ended') await endAtStripe(parts, act.subscription, `${act.why}:${act.subscription}:cancel`)
     const customer = await customerById(parts.db, customerId)
     if (customer?.stripe_customer_id)
-      await syncCustomer(parts, { ...customer, stripe_customer_id: customer.stripe_customer_id })
+      await syncCustomer(parts, { ...customer, stripe_customer_id: customer.stripe_customer_id }, act)
   }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { maybeOne } from '../platform/db/index.ts'
 import { customerById, customerByStripeId, type Customer } from './customers.ts'
-import { endAtStripe } from './acts.ts'
+import { ABANDONED } from './facts.ts'
 import { nowOf, type Parts } from './parts.ts'
 import { idOf, isMissing, isRefusal } from './stripe.ts'
 import { syncCustomer } from './sync.ts'
@@ -67,6 +67,25 @@ export const resolveJob =
     await parts.db`update billing_events set applied_at = ${nowOf(parts)} where id = ${eventId}`
   }
 
+/**
+ * Ends a subscription that nobody has paid. It may be paid at any moment: the list is old already, so it is looked at once
+ * more; what is paid between that look and the end is known by our note, and goes back (`reduce`).
+ */
+async function endAbandoned(parts: Parts, id: string): Promise<void> {
+  const { sdk } = parts.stripe()
+  const { status } = await sdk.subscriptions.retrieve(id)
+  if (status !== 'incomplete') return
+  try {
+    await sdk.subscriptions.cancel(
+      id,
+      { cancellation_details: { comment: ABANDONED } },
+      { idempotencyKey: `abandoned:${id}:cancel` },
+    )
+  } catch (error) {
+    if (!isMissing(error)) throw error
+  }
+}
+
 const CustomerPayload = z.object({ customer: z.uuid() })
 
 /** Closes what an order that was given up left at Stripe, so that it is not paid beside the next one. */
@@ -95,8 +114,7 @@ export const tidyJob =
       }
     }
     const begun = await sdk.subscriptions.list({ ...of, status: 'incomplete' })
-    for (const { id, metadata } of begun.data)
-      if (dropped.has(metadata.order ?? '')) await endAtStripe(parts, id, `abandoned:${id}:cancel`)
+    for (const { id, metadata } of begun.data) if (dropped.has(metadata.order ?? '')) await endAbandoned(parts, id)
   }
 
 /** An erased account: Stripe's customer goes, which ends what he pays. Charges stay there, as the law wants. */

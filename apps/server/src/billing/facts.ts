@@ -16,6 +16,8 @@ export type SubscriptionFact = {
   endedAt: Date | null
   trialEnd: Date | null
   order: string | null
+  /** We ended it, because its order was given up before it was paid. */
+  abandoned: boolean
 }
 export type InvoiceFact = {
   id: string
@@ -23,6 +25,7 @@ export type InvoiceFact = {
   status: 'draft' | 'open' | 'paid' | 'uncollectible' | 'void'
   renewal: boolean
   created: Date
+  paidAt: Date | null
   number: string | null
   total: number
   paid: number
@@ -54,6 +57,9 @@ export type ChargeFact = {
 }
 export type Facts = { subscriptions: SubscriptionFact[]; invoices: InvoiceFact[]; charges: ChargeFact[] }
 
+/** What we note at Stripe when we end a subscription whose order was given up. */
+export const ABANDONED = 'abandoned order'
+
 const at = (seconds: number): Date => new Date(seconds * 1000)
 const atOrNull = (seconds: number | null | undefined): Date | null =>
   seconds === null || seconds === undefined ? null : at(seconds)
@@ -75,6 +81,7 @@ export function subscriptionFact(it: Stripe.Subscription): SubscriptionFact {
     endedAt: atOrNull(it.ended_at),
     trialEnd: atOrNull(it.trial_end),
     order: it.metadata.order ?? null,
+    abandoned: it.cancellation_details?.comment === ABANDONED,
   }
 }
 
@@ -94,6 +101,7 @@ function invoiceFact(it: Stripe.Invoice): InvoiceFact {
     status: (it.status ?? 'draft') as InvoiceFact['status'],
     renewal: it.billing_reason === 'subscription_cycle',
     created: at(it.created),
+    paidAt: atOrNull(it.status_transitions.paid_at),
     number: it.number,
     total: it.total,
     paid: it.amount_paid,

@@ -1,7 +1,7 @@
 import { one, type Db, type Tx } from '../platform/db/index.ts'
 import { newId } from '../platform/ids.ts'
 import type { RefundFact } from './facts.ts'
-import type { Reduced, SubscriptionRow } from './reduce.ts'
+import type { PlanOfPrice, Reduced, SubscriptionRow } from './reduce.ts'
 
 /** Numbers the reads of a customer, so that an older one never overwrites a newer. */
 export const beginSync = (db: Db, customerId: string): Promise<{ seq: bigint; began: string }> =>
@@ -9,13 +9,13 @@ export const beginSync = (db: Db, customerId: string): Promise<{ seq: bigint; be
     update billing_customers set sync_begun = sync_begun + 1 where id = ${customerId}
     returning sync_begun as seq, clock_timestamp()::text as began`)
 
-export type LockedCustomer = { user_id: string | null; sync_applied: bigint; trial_used_at: Date | null }
+export type LockedCustomer = { user_id: string | null; sync_applied: bigint; erased_at: Date | null }
 
 /** The user's row first, then the customer's: in the order of an erasure. */
 export async function lockCustomer(tx: Tx, customerId: string): Promise<LockedCustomer | undefined> {
   await tx`select from users where id = (select user_id from billing_customers where id = ${customerId}) for key share`
   const [row] = await tx<LockedCustomer[]>`
-    select user_id, sync_applied, trial_used_at from billing_customers where id = ${customerId} for update`
+    select user_id, sync_applied, erased_at from billing_customers where id = ${customerId} for update`
   return row
 }
 
@@ -31,6 +31,16 @@ export const knownSubscriptions = async (db: Db, customerId: string): Promise<st
       select stripe_subscription_id as id from subscriptions
        where customer_id = ${customerId} and stripe_subscription_id is not null and status <> 'canceled'`
   ).map(({ id }) => id)
+
+/** The plans of a customer's subscriptions as they are written, by Stripe's id. */
+export const heldPlans = async (tx: Tx, customerId: string): Promise<Map<string, PlanOfPrice>> =>
+  new Map(
+    (
+      await tx<{ id: string; plan_id: string; period: PlanOfPrice['period'] }[]>`
+        select stripe_subscription_id as id, plan_id, plan_type as period from subscriptions
+         where customer_id = ${customerId} and stripe_subscription_id is not null`
+    ).map(({ id, plan_id, period }) => [id, { planId: plan_id, period }]),
+  )
 
 /** Grants whose time is over make room. @returns whether one still stands */
 export async function settleGrants(tx: Tx, userId: string, now: Date): Promise<boolean> {

@@ -1,15 +1,17 @@
 import type { Tx } from '../platform/db/index.ts'
-import { enqueue } from '../platform/jobs.ts'
+import { queueActs } from './acts-queue.ts'
 import type { Customer } from './customers.ts'
 import { fetchFacts, type Facts } from './facts.ts'
 import { mailDay, notify } from './mails.ts'
 import { moneyText } from './money.ts'
 import { nowOf, type Parts } from './parts.ts'
 import { plansOfPrices } from './plan-store.ts'
-import { reduce, type Act, type Reduced } from './reduce.ts'
+import type { Act } from './reduce-acts.ts'
+import { reduce, type Reduced } from './reduce.ts'
 import { endWhatIsTooMuch } from './shrink.ts'
 import {
   beginSync,
+  heldPlans,
   knownSubscriptions,
   lockCustomer,
   markApplied,
@@ -22,11 +24,6 @@ import {
   type Change,
   type NewPayment,
 } from './sync-store.ts'
-
-export const ACT_JOB = 'billing.act'
-
-/** Asked of Stripe once the rows are written; the job repeats it until it is done. */
-export type ActPayload = Act & { customer: string }
 
 const STARTED = new Set(['active', 'trialing', 'past_due', 'unpaid', 'canceled', 'paused'])
 
@@ -81,31 +78,13 @@ async function tellPayments(parts: Parts, tx: Tx, userId: string, payments: NewP
     })
 }
 
-async function queueActs(parts: Parts, tx: Tx, customer: Customer, userId: string | null, reduced: Reduced) {
-  for (const act of reduced.acts) {
-    const payload: ActPayload = { ...act, customer: customer.id }
-    await enqueue(tx, ACT_JOB, payload, `${ACT_JOB}:${act.subscription}`)
-    if (userId === null) continue
-    if (act.why === 'unpaid')
-      await notify(parts, tx, `unpaid:${act.subscription}`, { kind: 'not_paid', user_id: userId })
-    if (act.why !== 'duplicate') continue
-    const back = reduced.payments.filter(({ charge }) => act.refund.includes(charge.id))
-    const [first] = back
-    const sum = back.reduce((total, { charge }) => total + charge.amount - charge.refunded, 0)
-    await notify(parts, tx, `duplicate:${act.subscription}`, {
-      kind: 'duplicate',
-      user_id: userId,
-      ...(first ? { amount: moneyText(sum, first.charge.currency) } : {}),
-    })
-  }
-}
-
 /** @returns what changed; undefined when a newer read was written already */
 async function apply(
   parts: Parts,
   customer: Customer & { stripe_customer_id: string },
   facts: Facts,
   read: { seq: bigint; began: string },
+  done: Act | undefined,
 ): Promise<Change[] | undefined> {
   return parts.db.begin(async (tx) => {
     const locked = await lockCustomer(tx, customer.id)
@@ -114,7 +93,13 @@ async function apply(
     const now = nowOf(parts)
     const userId = locked.user_id
     const granted = userId !== null && (await settleGrants(tx, userId, now))
-    const reduced = reduce(facts, { plans: await plansOfPrices(tx), hasUser: userId !== null, granted })
+    const reduced = reduce(facts, {
+      plans: await plansOfPrices(tx),
+      held: await heldPlans(tx, customer.id),
+      erased: userId === null ? (locked.erased_at ?? now) : null,
+      granted,
+      now,
+    })
     if (reduced.unknown.length > 0)
       parts.log.warn({ customer: customer.id, subscriptions: reduced.unknown }, 'a subscription has a price of no plan')
     await writeInvoices(tx, customer.id, reduced.invoices)
@@ -137,7 +122,7 @@ async function apply(
       facts.subscriptions.some(({ trialEnd }) => trialEnd !== null),
     )
     await markApplied(tx, customer.stripe_customer_id, read.began, now)
-    await queueActs(parts, tx, customer, userId, reduced)
+    await queueActs(parts, tx, { customerId: customer.id, userId }, reduced, done)
     if (userId !== null) {
       const toldEnd = await tellChanges(parts, tx, userId, reduced, changes, now)
       await tellPayments(parts, tx, userId, payments)
@@ -151,19 +136,21 @@ const MOST_READS = 5
 
 /**
  * Makes our rows say what Stripe says of this customer now. Safe to run any number of times and side by side.
+ * @param done what was just asked of Stripe because of an earlier read, and is not to be asked again at once
  * @returns what had to change
  * @throws Stripe's errors: nothing was written, the job runs again
  */
 export async function syncCustomer(
   parts: Parts,
   customer: Customer & { stripe_customer_id: string },
+  done?: Act,
 ): Promise<Change[]> {
   const { sdk } = parts.stripe()
   for (let attempt = 0; attempt < MOST_READS; attempt++) {
     const read = await beginSync(parts.db, customer.id)
     const known = await knownSubscriptions(parts.db, customer.id)
     const facts = await fetchFacts(sdk, customer.stripe_customer_id, known)
-    const changes = await apply(parts, customer, facts, read)
+    const changes = await apply(parts, customer, facts, read, done)
     if (changes) return changes
   }
   throw new Error('a customer is read too often at once; the job runs again')

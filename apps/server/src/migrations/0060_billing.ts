@@ -33,9 +33,12 @@ create table billing_customers (
   sync_applied bigint not null default 0,
   acts integer not null default 0,
   created_at timestamptz not null default clock_timestamp(),
+  erased_at timestamptz,
+  forgotten_at timestamptz,
   delete_after timestamptz
 );
 comment on table billing_customers is 'The only join between payments and accounts. user_id goes with the account, the row at delete_after.';
+comment on column billing_customers.forgotten_at is 'When Stripe deleted its customer, which ends what an erased account pays.';
 
 create table billing_orders (
   id uuid primary key,
@@ -45,12 +48,12 @@ create table billing_orders (
   wish text not null,
   state text not null default 'open' check (state in ('open', 'done', 'dropped')),
   stripe_id text,
-  attempts integer not null default 0,
   created_at timestamptz not null default clock_timestamp()
 );
 comment on table billing_orders is 'What a customer set out to buy, written before Stripe is asked: its id is the idempotency key.';
 create unique index billing_orders_one_open on billing_orders (customer_id) where state = 'open';
 create index billing_orders_created on billing_orders (created_at);
+create index billing_orders_of_customer on billing_orders (customer_id);
 
 alter table subscriptions
   add column source text not null default 'grant' check (source in ('stripe', 'grant', 'voucher')),
@@ -65,6 +68,8 @@ alter table subscriptions
 comment on column subscriptions.lapsed_at is 'When grace ended without payment: the row stays past_due, its premium is over.';
 comment on column subscriptions.acts is 'Counts what we asked Stripe to change; part of the idempotency keys.';
 create index subscriptions_of_user on subscriptions (user_id);
+create index subscriptions_of_customer on subscriptions (customer_id);
+create index subscriptions_in_grace on subscriptions (grace_until) where status = 'past_due' and lapsed_at is null;
 create index subscriptions_ending on subscriptions (end_date) where status in ('active', 'past_due');
 
 create table payments (
@@ -145,6 +150,7 @@ create table billing_events (
   applied_at timestamptz
 );
 comment on table billing_events is 'Webhook events by id; of the payload only what finds the object, for 30 days.';
+create index billing_customers_unforgotten on billing_customers (id) where user_id is null and forgotten_at is null;
 create index billing_events_unapplied on billing_events (stripe_customer_id) where applied_at is null;
 create index billing_events_received on billing_events (received_at);
 
@@ -201,6 +207,7 @@ select u.id as user_id,
 
 create function billing_account_erased() returns trigger language plpgsql as $$
 begin
+  new.erased_at := clock_timestamp();
   new.delete_after := clock_timestamp() + interval '180 days';
   perform graphile_worker.add_job('billing.forget', json_build_object('customer', new.id));
   return new;
@@ -246,6 +253,8 @@ drop table invoices;
 drop table refunds;
 drop function refund_within_payment();
 drop table payments;
+drop index subscriptions_in_grace;
+drop index subscriptions_of_customer;
 drop index subscriptions_ending;
 drop index subscriptions_of_user;
 alter table subscriptions

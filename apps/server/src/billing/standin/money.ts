@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { endpoint, listEndpoint } from './endpoint.ts'
 import { badParam, cardError } from './failure.ts'
 import { f } from './form.ts'
-import { invoiceOf } from './invoices.ts'
+import { intentOf, invoiceOf, voidInvoice } from './invoices.ts'
 import { attach, methodOf } from './methods.ts'
 import { charge, payInvoice } from './paying.ts'
 import type { Charge, Dispute, PaymentIntent, Refund } from './types.ts'
@@ -119,6 +119,14 @@ export const moneyEndpoints = [
     const invoice = world.store.get('invoice', id)
     if (invoice.status !== 'open') throw badParam('id', 'Invoice is not open.', 'invoice_not_editable')
     payInvoice(world, invoice)
+    return invoice
+  }),
+  endpoint('POST', '/v1/invoices/:id/void', {}, (world, _params, [id = '']) => {
+    const { store } = world
+    const invoice = store.get('invoice', id)
+    if (invoice.status !== 'open' || intentOf(store, invoice)?.status === 'processing')
+      throw badParam('id', 'You can only void an invoice that is open and not being paid.', 'invoice_not_editable')
+    voidInvoice(world, invoice)
     return invoice
   }),
   endpoint('GET', '/v1/payment_intents/:id', {}, ({ store }, _params, [id = '']) => store.get('payment_intent', id)),

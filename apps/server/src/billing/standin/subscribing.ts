@@ -48,6 +48,7 @@ function build(store: Store, wish: NewSubscription, price: Price): Subscription 
     cancel_at_period_end: false,
     cancel_at: null,
     canceled_at: null,
+    cancellation_details: { comment: null, feedback: null, reason: null },
     ended_at: null,
     trial_start: trialEnd === null ? null : store.now,
     trial_end: trialEnd,

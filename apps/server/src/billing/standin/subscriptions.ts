@@ -127,9 +127,15 @@ export const subscriptionEndpoints = [
   endpoint(
     'DELETE',
     '/v1/subscriptions/:id',
-    { invoice_now: f.bool.optional(), prorate: f.bool.optional() },
-    (world, _params, [id = '']) => {
+    {
+      invoice_now: f.bool.optional(),
+      prorate: f.bool.optional(),
+      cancellation_details: z.strictObject({ comment: f.text.optional() }).optional(),
+    },
+    (world, { cancellation_details }, [id = '']) => {
       const subscription = world.store.get('subscription', id)
+      const { comment = null } = cancellation_details ?? {}
+      subscription.cancellation_details = { comment, feedback: null, reason: null }
       endSubscription(world, subscription)
       return subscription
     },

@@ -103,6 +103,7 @@ export type Subscription = {
   cancel_at_period_end: boolean
   cancel_at: number | null
   canceled_at: number | null
+  cancellation_details: { comment: string | null; feedback: null; reason: null }
   ended_at: number | null
   trial_start: number | null
   trial_end: number | null

@@ -34,6 +34,8 @@ export type House = {
   endedByChange: number
   /** Moves both clocks on, and does what time brings about. */
   days(n: number): Promise<void>
+  /** Moves the room's clock alone: Stripe is late with what is due. */
+  wait(n: number): void
   /** Waits until every event is delivered and every job is done. */
   settle(): Promise<void>
   call(
@@ -141,6 +143,9 @@ export async function house(scope: Scope, { env = {}, off = false, jobs = true }
         quiet = !jobs || (await isIdle()) ? quiet + 1 : 0
         if (quiet < 2) await new Promise((resolve) => setTimeout(resolve, 10))
       }
+    },
+    wait(n: number) {
+      offset += n * 86_400_000
     },
     async days(n: number) {
       for (let left = n; left > 0; left -= 0.5) {

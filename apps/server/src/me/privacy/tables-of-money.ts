@@ -35,7 +35,7 @@ export const MONEY: Record<string, Table> = {
     kept: '180 days after the account, while a bank may take a payment back',
     personal: { id: 'joins payments to the account', trial_used_at: 'one trial each', created_at: 'when' },
     sealed: { user_id: 'whose', stripe_customer_id: 'name at Stripe' },
-    other: 'sync_begun sync_applied acts delete_after',
+    other: 'sync_begun sync_applied acts erased_at forgotten_at delete_after',
   },
   billing_orders: {
     whose: PAYER,
@@ -43,7 +43,7 @@ export const MONEY: Record<string, Table> = {
     kept: 'with the payer',
     personal: { id: 'names the order', kind: 'how', plan_id: 'what', state: 'whether it is done', created_at: 'when' },
     sealed: { customer_id: 'whose', wish: 'hash of what was asked', stripe_id: 'name at Stripe' },
-    other: 'attempts',
+    other: '',
   },
   payments: {
     whose: PAYER,
