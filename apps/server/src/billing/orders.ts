@@ -27,14 +27,20 @@ const REUSED_HOURS = 12
 
 const columns = (db: Db) => db`id, kind, wish, state, stripe_id`
 
-/** 409 while any plan runs or is owed. */
-async function assertNothingRuns(tx: Tx, userId: string): Promise<void> {
+/** 409 while any plan runs or is owed, but for the subscription `own` of Stripe's. */
+async function assertNothingRuns(parts: Parts, tx: Tx, userId: string, own: string | null = null): Promise<void> {
+  await settleGrants(tx, userId, nowOf(parts))
   const [live] = await tx<{ source: string }[]>`
-    select source from subscriptions where user_id = ${userId} and status in ('active', 'past_due')`
+    select source from subscriptions
+     where user_id = ${userId} and status in ('active', 'past_due') and stripe_subscription_id is distinct from ${own}`
   if (!live) return
   if (live.source !== 'stripe') throw new Conflict('You have a plan already. You can subscribe once it has ended.')
   throw new Conflict('You have a subscription already. Change it instead.')
 }
+
+/** @throws {Conflict} another plan than this subscription of Stripe's runs or is owed */
+export const assertNoOther = (parts: Parts, userId: string, subscription: string): Promise<void> =>
+  parts.db.begin((tx) => assertNothingRuns(parts, tx, userId, subscription))
 
 async function takeOrder(
   parts: Parts,
@@ -44,8 +50,7 @@ async function takeOrder(
   wanted: { kind: Order['kind']; plan: string; wish: string },
 ): Promise<OpenOrder> {
   await lockCustomer(tx, customer.id)
-  await settleGrants(tx, userId, nowOf(parts))
-  await assertNothingRuns(tx, userId)
+  await assertNothingRuns(parts, tx, userId)
   const open = await maybeOne(tx<(Order & { fresh: boolean })[]>`
     select ${columns(tx)}, created_at > clock_timestamp() - make_interval(hours => ${REUSED_HOURS}) as fresh
       from billing_orders where customer_id = ${customer.id} and state = 'open'`)
@@ -77,7 +82,8 @@ export async function openOrder(
   if (idempotency?.found) {
     const order = await maybeOne(parts.db<Order[]>`
       select ${columns(parts.db)} from billing_orders where id = ${idempotency.found} and customer_id = ${customer.id}`)
-    if (order) return { order, begun: true, customer }
+    // Nothing came of one that was given up before Stripe knew of it: it must not be done now, beside what came after.
+    if (order && (order.state !== 'dropped' || order.stripe_id !== null)) return { order, begun: true, customer }
   }
   const taken = await parts.db.begin(async (tx) => {
     const wish = JSON.stringify(wanted.wish)
@@ -106,13 +112,6 @@ export async function askForOrder<T>(parts: Parts, orderId: string, call: () => 
     throw fromStripe(error) ?? error
   }
 }
-
-/** Counts a try to confirm, for its idempotency key. */
-export const countAttempt = async (db: Db, orderId: string): Promise<number> =>
-  (
-    await one(db<{ attempts: number }[]>`
-      update billing_orders set attempts = attempts + 1 where id = ${orderId} returning attempts`)
-  ).attempts
 
 /** 403 where paying needs a verified address. */
 export function assertMayPay(parts: Parts, isVerified: boolean): void {
