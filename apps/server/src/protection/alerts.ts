@@ -21,7 +21,7 @@ type Deps = {
   isPrivate: (address: Address) => boolean
 }
 
-/** Tells staff what needs a person: in the log, to listeners (the admin socket), and at the operator's webhook. */
+/** Tells staff what needs a person: in the log, to listeners, and at the operator's webhook. */
 export class Alerts {
   readonly #deps: Deps
   readonly #toldAt = new Map<string, number>()

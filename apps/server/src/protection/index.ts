@@ -4,5 +4,4 @@ export { readProtectionConfig, type ProtectionConfig, type ReadConfig } from './
 export { openCountryDatabase } from './country-database.ts'
 export type { CountryOf } from './geo.ts'
 export type { Identify, Identity } from './identity.ts'
-export { messageBudget } from './message-budget.ts'
 export { createProtection, type Protection, type ProtectionDeps } from './protection.ts'

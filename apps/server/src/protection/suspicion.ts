@@ -46,7 +46,7 @@ export class Suspicion {
     this.#deps = deps
   }
 
-  /** True once a private peer sent `X-Forwarded-For` without being in `TRUSTED_PROXIES`: a fault for `doctor`. */
+  /** True once a private peer sent `X-Forwarded-For` without being in `TRUSTED_PROXIES`: told in the stats. */
   get sawUnknownProxy(): boolean {
     return this.#sawForwarder
   }

@@ -7,7 +7,6 @@ import { Upgrades } from '../platform/http/index.ts'
 import { createLog } from '../platform/log.ts'
 import { defer } from '../platform/testing/index.ts'
 import { parseNetwork } from './address/address.ts'
-import { messageBudget } from './message-budget.ts'
 import { protectedApp, type Kit } from './testing/kit.ts'
 
 type Opened = { status: number; headers: Record<string, unknown>; code?: string }
@@ -76,12 +75,4 @@ test('a node’s link is not counted, and comes to its proof under a ban that ca
   assert.equal((await open('/node/link')).status, 101)
   protection.state.bans.apply({ network, leftMs: 60_000, byStaff: true })
   assert.equal((await open('/node/link')).code, 'IP_BANNED')
-})
-
-test('messages of a socket have a budget by the same rules as requests', () => {
-  let now = 0
-  const take = messageBudget({ limit: 3, burst: 1, windowMs: 1_000 }, () => now)
-  assert.deepEqual([take(), take(), take(), take(), take()], [true, true, true, true, false])
-  now = 1_000
-  assert.equal(take(), true)
 })
