@@ -1,4 +1,4 @@
-import type { FirstAdmin } from './auth/index.ts'
+import { adminNotices } from './admin-notice.ts'
 import { privacyJobs } from './me/index.ts'
 import type { Config } from './platform/config/index.ts'
 import { forgetOldMarks, type App } from './platform/http/index.ts'
@@ -12,8 +12,11 @@ import { usageJobs, usageSchedule } from './usage/index.ts'
 
 export type ComposedServer = {
   app: App
-  /** @returns where it listens, and what the terminal shows once */
-  start(): Promise<{ url: string; notices: string[] }>
+  /**
+   * @param terminal whether a person sees what is printed, and no log keeps it
+   * @returns where it listens, and what is to be printed once
+   */
+  start(terminal: boolean): Promise<{ url: string; notices: string[] }>
   stop(): Promise<void>
 }
 
@@ -34,22 +37,6 @@ function jobsOf(
   return {
     jobs: Object.assign({}, ...all.map((room) => room.jobs)) as Jobs,
     schedule: all.flatMap((room) => room.schedule),
-  }
-}
-
-function adminNotices(admin: FirstAdmin): string[] {
-  switch (admin.outcome) {
-    case 'one-time':
-      return [
-        `Admin      ${admin.email}`,
-        `Password   ${admin.password}   (shown once, good for 24 h, to be changed at the first sign-in)`,
-      ]
-    case 'made':
-      return [`Admin      ${admin.email}   (with the password of ADMIN_PASSWORD)`]
-    case 'email-taken':
-      return [`No admin was made: ${admin.email} belongs to an ordinary account. Set another ADMIN_EMAIL.`]
-    case 'present':
-      return []
   }
 }
 
@@ -81,8 +68,8 @@ export async function composeServer(
 
   return {
     app,
-    async start() {
-      const notices = adminNotices(await auth.ensureFirstAdmin())
+    async start(terminal) {
+      const notices = await adminNotices(await auth.ensureFirstAdmin(), { dataDir: config.DATA_DIR, terminal })
       for (const room of [protection, fleet, nodeLinks, usage, tunnels]) await room.start()
       const { jobs, schedule } = jobsOf(foundation, rooms)
       const { url: databaseUrl, role } = foundation.database

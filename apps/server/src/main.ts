@@ -8,7 +8,7 @@ import { startFoundation, withRealPort } from './start.ts'
 export type Running = {
   url: string
   config: Config
-  /** What the terminal shows once, e.g. the first admin's password. */
+  /** What is printed once, e.g. where the first admin's password is. */
   notices: string[]
   stop(): Promise<void>
 }
@@ -47,7 +47,7 @@ export async function startServer(env: Env = readEnv(process.env)): Promise<Runn
   }
   try {
     server = await composeServer(config, protecting.config, foundation, log)
-    return { config, ...(await server.start()), stop }
+    return { config, ...(await server.start(process.stdout.isTTY)), stop }
   } catch (error) {
     // A port that is taken is found last, when every room runs: left running, they would keep the process alive.
     await stop().catch((err: unknown) => log.warn({ err }, 'stopping after a failed start'))

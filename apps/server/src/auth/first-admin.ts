@@ -14,9 +14,11 @@ const DEFAULT_EMAIL = 'admin@localhost'
 export type FirstAdmin =
   /** There is an admin with a password of their own. */
   | { outcome: 'present' }
+  /** Made a moment ago by an instance that started beside us, and told there. */
+  | { outcome: 'told-elsewhere' }
   /** Made with ADMIN_PASSWORD. */
   | { outcome: 'made'; email: string }
-  /** To be shown once to who starts the service, never logged; good for 24 h. */
+  /** For the eyes of who starts the service, once, never logged; good for 24 h. */
   | { outcome: 'one-time'; email: string; password: string }
   /** ADMIN_EMAIL belongs to a plain account, which is not made an admin by a setting. */
   | { outcome: 'email-taken'; email: string }
@@ -53,7 +55,8 @@ async function renew(
   startedAt: Date,
 ): Promise<FirstAdmin> {
   const present = await oneTimeMadeAt(tx, admin.id)
-  if (!present || present.created_at > startedAt) return { outcome: 'present' }
+  if (!present) return { outcome: 'present' }
+  if (present.created_at > startedAt) return { outcome: 'told-elsewhere' }
   const password = oneTimePassword()
   await setPassword(tx, admin.id, await parts.passwords.hash(password))
   await markOneTime(tx, admin.id, ONE_TIME_LIFE_S)
