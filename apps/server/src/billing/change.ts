@@ -1,6 +1,7 @@
 import { maybeOne, one, type Db } from '../platform/db/index.ts'
 import { Conflict, invalidField } from '../platform/errors.ts'
 import { knownCustomer, type KnownCustomer } from './customers.ts'
+import { assertMayPay } from './orders.ts'
 import type { Parts } from './parts.ts'
 import { plannedPurchase, priceIn } from './prices.ts'
 import { asking } from './stripe.ts'
@@ -75,10 +76,15 @@ async function assertNotGivenBack(db: Db, stripeId: string): Promise<void> {
 /**
  * Another plan from now on: what is unused of the old one is credited, the difference charged at once. A card that does
  * not pay leaves everything as it was.
- * @throws {InvalidInput} plan or card; {Conflict} nothing to change
+ * @throws {InvalidInput} plan or card; {Conflict} nothing to change; {AppError} EMAIL_NOT_VERIFIED
  */
-export async function changePlan(parts: Parts, userId: string, planId: string): Promise<void> {
+export async function changePlan(
+  parts: Parts,
+  { userId, isVerified }: { userId: string; isVerified: boolean },
+  planId: string,
+): Promise<void> {
   const { sdk } = parts.stripe()
+  assertMayPay(parts, isVerified)
   const plan = await plannedPurchase(parts.db, planId)
   const { live, customer } = await ownSubscription(parts, userId)
   if (live.status === 'past_due') throw new Conflict('Your last payment is missing. Pay it first.')

@@ -250,8 +250,19 @@ test('promotion codes, trials once per account, and other currencies', async (t)
 test('an unverified session pays nothing where addresses must be verified', async (t) => {
   const h = await house(t, { env: { REQUIRE_EMAIL_VERIFICATION: '1' } })
   const user = await h.user()
-  const answer = await h.call('POST', '/payments/create', user, { ...MONTHLY, ...URLS }, { unverified: true })
-  assert.deepEqual([answer.status, answer.body.error.code], [403, 'EMAIL_NOT_VERIFIED'])
+  const payer = await aPayer(h)
+  const card = { ...MONTHLY, payment_method_id: h.standin.card() }
+  for (const [method, path, who, body] of [
+    ['POST', '/payments/create', user, { ...MONTHLY, ...URLS }],
+    ['POST', '/payments/create-intent', user, MONTHLY],
+    ['POST', '/payments/confirm', user, { payment_intent_id: 'pi_1' }],
+    ['POST', '/subscriptions/subscribe', user, card],
+    ['PUT', '/subscriptions/change', payer, { plan_id: 'premium_yearly' }],
+  ] as const) {
+    const answer = await h.call(method, path, who, body, { unverified: true })
+    assert.deepEqual([answer.status, answer.body.error?.code], [403, 'EMAIL_NOT_VERIFIED'], path)
+  }
+  assert.equal(taken(h), 999)
 })
 
 test('an invoice shows its links to its owner alone', async (t) => {

@@ -105,9 +105,9 @@ export function subscriptionRoutes(app: App, parts: Parts): void {
       },
     },
     async (req) => {
-      const { userId } = principalOf(req)
-      await changePlan(parts, userId, req.body.plan_id)
-      return statusOf(userId)
+      const caller = principalOf(req)
+      await changePlan(parts, caller, req.body.plan_id)
+      return statusOf(caller.userId)
     },
   )
 
