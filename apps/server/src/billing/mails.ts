@@ -127,5 +127,6 @@ export const mailJob =
     const notice = Payload.parse(payload)
     const account = await accountById(parts.db, notice.user_id)
     if (!account?.email) return
-    await parts.mailer.send(renderMail(account.email, parts.config.APP_NAME, contentOf(notice, parts.publicUrl)))
+    const mail = renderMail(account.email, parts.config.APP_NAME, contentOf(notice, parts.publicUrl))
+    await parts.mailer.send(mail, account.id)
   }

@@ -34,8 +34,8 @@ export async function sendLater(deps: Pick<Parts, 'mailer'>, db: Db, kind: MailK
   await enqueue(db, MAIL_JOB, { kind, user_id: userId }, `${MAIL_JOB}:${kind}:${userId}`)
 }
 
-const send = (deps: Deps, to: string, content: Content) =>
-  deps.mailer.send(renderMail(to, deps.config.APP_NAME, content))
+const send = (deps: Deps, userId: string, to: string, content: Content) =>
+  deps.mailer.send(renderMail(to, deps.config.APP_NAME, content), userId)
 
 /** Makes a token, mails it, and forgets it again when the mail could not be sent. */
 async function sendToken(
@@ -53,7 +53,7 @@ async function sendToken(
   const typed = kind === 'reset' ? null : { mac: codeMac(deps.secrets, userId, code), lifeSeconds: CODE_LIFE_S }
   await insertMailToken(deps.db, { hash, userId, kind, email, lifeSeconds: LINK_LIFE_S[kind], code: typed })
   try {
-    await send(deps, email, content(token, code))
+    await send(deps, userId, email, content(token, code))
   } catch (error) {
     await deleteMailToken(deps.db, hash)
     throw error
@@ -67,7 +67,7 @@ async function tellHolder(deps: Deps, holder: Credentials): Promise<void> {
     const key = `known-mail:${holder.id}:${n}`
     if (!(await deps.kv.setOnce(key, '1', HOUR_MS).catch(() => true))) continue
     try {
-      return await send(deps, holder.email, contents.known(deps.publicUrl))
+      return await send(deps, holder.id, holder.email, contents.known(deps.publicUrl))
     } catch (error) {
       await deps.kv.delete(key).catch(() => undefined)
       throw error
@@ -84,7 +84,7 @@ async function changeEmail(deps: Deps, account: Credentials): Promise<void> {
   await sendToken(deps, account.id, 'change_email', wish.email, (token, code) =>
     contents.changeEmail(deps.publicUrl, token, code),
   )
-  if (account.email) await send(deps, account.email, contents.emailChangeAsked(deps.publicUrl))
+  if (account.email) await send(deps, account.id, account.email, contents.emailChangeAsked(deps.publicUrl))
 }
 
 /** The job itself. An account that is gone, inactive or has no address gets no mail. */
@@ -95,7 +95,7 @@ export const mailJob =
     const account = await credentialsById(deps.db, user_id)
     if (!account?.is_active || account.email === null) return
     const { email } = account
-    if (isNotice(kind)) return send(deps, email, notice(kind, deps.publicUrl))
+    if (isNotice(kind)) return send(deps, user_id, email, notice(kind, deps.publicUrl))
     switch (kind) {
       case 'verify':
         if (account.is_verified) return

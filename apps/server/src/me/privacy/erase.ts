@@ -2,11 +2,10 @@ import { z } from 'zod'
 import { accountById, assertSuperAdminRemains, endAccess, type AccessEnd } from '../../accounts/index.ts'
 import type { Auth, Principal } from '../../auth/index.ts'
 import { audit } from '../../platform/audit.ts'
-import type { Sql } from '../../platform/db/index.ts'
+import type { Db, Sql } from '../../platform/db/index.ts'
 import { enqueue } from '../../platform/jobs.ts'
-import { forgetOutboxOf } from '../../platform/mail/index.ts'
 import type { Secrets } from '../../platform/secrets.ts'
-import { deletePerson, markErasure } from './store.ts'
+import { deletePerson, erasuresLeft, markErasure } from './store.ts'
 
 export const ERASE_JOB = 'account-erase'
 const Payload = z.object({ user_id: z.uuid() })
@@ -17,6 +16,16 @@ export type EraseDeps = {
   auth: Pick<Auth, 'proveAgain' | 'forgetAddress'>
   ends: readonly AccessEnd[]
 }
+
+const queueErasure = (db: Db, userId: string): Promise<void> =>
+  enqueue(db, ERASE_JOB, { user_id: userId }, `${ERASE_JOB}:${userId}`)
+
+/** The hourly job: an erasure whose own job gave up is begun again, until it is done. */
+export const sweepErasures =
+  ({ db }: Pick<EraseDeps, 'db'>) =>
+  async (): Promise<void> => {
+    for (const userId of await erasuresLeft(db)) await queueErasure(db, userId)
+  }
 
 /**
  * Begins the erasure: the account is off and its access ended with the answer, its data goes in a job.
@@ -29,7 +38,7 @@ export async function askForErasure(deps: EraseDeps, caller: Principal, password
     await assertSuperAdminRemains(tx, userId)
     await markErasure(tx, userId)
     const announce = await endAccess(tx, deps.ends, userId, 'deactivated')
-    await enqueue(tx, ERASE_JOB, { user_id: userId }, `${ERASE_JOB}:${userId}`)
+    await queueErasure(tx, userId)
     return announce
   })
   await announce()
@@ -37,16 +46,13 @@ export async function askForErasure(deps: EraseDeps, caller: Principal, password
 
 /** The job: after it no table of ours holds the address, or anything else that is the person's. Safe to run twice. */
 export const eraseJob =
-  ({ db, secrets, auth }: EraseDeps) =>
+  ({ db, auth }: EraseDeps) =>
   async (payload: unknown): Promise<void> => {
     const { user_id } = Payload.parse(payload)
     const account = await accountById(db, user_id)
     if (!account) return
     await db.begin(async (tx) => {
-      if (account.email !== null) {
-        await forgetOutboxOf({ db: tx, secrets }, account.email)
-        await auth.forgetAddress(tx, account.email)
-      }
+      if (account.email !== null) await auth.forgetAddress(tx, account.email)
       if (await deletePerson(tx, user_id))
         await audit(tx, { actor: null, action: 'user.erased', subject: { type: 'user', id: user_id } })
     })

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { after, test } from 'node:test'
 import { newId } from '../../platform/ids.ts'
 import { codeAt } from '../../auth/testing/authenticator.ts'
+import { readOutbox } from '../../platform/mail/index.ts'
 import { openHouse, PASSWORD, type Member } from '../../auth/testing/house.ts'
 
 const house = await openHouse({ after }, { jobs: true })
@@ -46,6 +47,10 @@ async function livedIn(email: string): Promise<Member & { key: string }> {
   await house.mails(`new.${email}`, 1)
   return { ...member, key }
 }
+
+const mailsTo = async (to: string): Promise<number> =>
+  (await readOutbox({ db: sql, secrets: house.secrets }, { page: 1, per_page: 1 }, to)).total
+const waitingJobs = async (): Promise<number> => (await house.database.owner`select from graphile_worker.jobs`).count
 
 /** Every row of every table as text, with what stands in bytes readable too. */
 async function dump(): Promise<string> {
@@ -116,6 +121,7 @@ test('after an erasure no table holds anything of the person, and the address ca
     assert.ok(!left.includes(trace), trace)
     assert.ok(!left.includes(Buffer.from(trace).toString('hex')), `${trace} in bytes`)
   }
+  for (const to of ['gone.quux@example.com', 'new.gone.quux@example.com']) assert.equal(await mailsTo(to), 0, to)
   const lines = left.split('\n').filter((line) => line.includes(member.id))
   assert.deepEqual(
     lines.map((line) => line.split(' ')[0]),
@@ -127,6 +133,32 @@ test('after an erasure no table holds anything of the person, and the address ca
   assert.equal((await house.register('gone.quux@example.com')).statusCode, 201)
   assert.equal((await house.login('gone.quux@example.com')).statusCode, 200)
   assert.equal((await house.call('POST', '/auth/refresh', { body: { refresh_token: member.refresh } })).statusCode, 401)
+})
+
+test('with an account all its mails go, also to an address it had before and to one it wished and gave up', async () => {
+  const { id } = await livedIn('moved.quux@example.com')
+  await sql`update users set email = 'newest.moved.quux@example.com' where id = ${id}`
+  await sql`delete from pending_emails where user_id = ${id}`
+  await sql`delete from mail_tokens where user_id = ${id}`
+  const had = ['moved.quux@example.com', 'new.moved.quux@example.com']
+  for (const to of had) assert.ok((await mailsTo(to)) > 0, to)
+  await sql`delete from users where id = ${id}`
+  for (const to of had) assert.equal(await mailsTo(to), 0, to)
+})
+
+test('an erasure whose job gave up is begun again, once its own hour is over', async () => {
+  const { id } = await house.member('left.quux@example.com')
+  const asked = (minutes: number) => sql`
+    update users set is_active = false, erasure_asked_at = clock_timestamp() - make_interval(mins => ${minutes}) where id = ${id}`
+  const sweep = () => sql`select graphile_worker.add_job('erasures-sweep')`
+  const isThere = async () => (await sql`select from users where id = ${id}`).count === 1
+  await asked(59)
+  await sweep()
+  await soon(async () => ((await waitingJobs()) === 0 ? true : undefined))
+  assert.ok(await isThere())
+  await asked(61)
+  await sweep()
+  await soon(async () => ((await isThere()) ? undefined : true))
 })
 
 test('the last super admin cannot be erased', async () => {

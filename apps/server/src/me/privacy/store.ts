@@ -60,4 +60,13 @@ export async function deletePerson(tx: Tx, userId: string): Promise<boolean> {
 
 /** Off at once, and nothing that staff wrote of it kept. */
 export const markErasure = (tx: Tx, userId: string) =>
-  tx`update users set is_active = false, status_reason = null, updated_at = clock_timestamp() where id = ${userId}`
+  tx`update users set is_active = false, status_reason = null, erasure_asked_at = clock_timestamp(),
+                      updated_at = clock_timestamp()
+      where id = ${userId}`
+
+/** Accounts whose erasure was asked for more than an hour ago and is not done. */
+export const erasuresLeft = async (db: Db): Promise<string[]> =>
+  (
+    await db<{ id: string }[]>`
+      select id from users where erasure_asked_at < clock_timestamp() - interval '1 hour' order by erasure_asked_at limit 1000`
+  ).map(({ id }) => id)

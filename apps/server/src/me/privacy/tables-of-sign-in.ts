@@ -16,6 +16,7 @@ export const SIGN_IN: Record<string, Table> = {
       created_at: 'age of the account',
       updated_at: 'last change',
       status_reason: 'why staff switched it off or on',
+      erasure_asked_at: 'so that an erasure is done, whatever fails',
     },
     sealed: {
       hashed_password: 'argon2id',
@@ -126,11 +127,11 @@ export const SIGN_IN: Record<string, Table> = {
     other: 'tries code_expires_at',
   },
   mail_outbox: {
-    whose: null,
-    atErasure: 'mac',
+    whose: OWN,
+    atErasure: 'cascade',
     kept: '24 h; only without a mail server',
     personal: {},
-    sealed: { to_mac: 'of the address', sealed: 'the mail' },
+    sealed: { user_id: 'whose', to_mac: 'of the address', sealed: 'the mail' },
     other: 'id created_at',
   },
   sign_in_failures: {

@@ -59,7 +59,7 @@ test('over SMTP a mail reaches exactly the address it was written to', async (t)
   const mailer = createMailer(config, { db, secrets: throwawaySecrets(), publicUrl: PUBLIC_URL })
   defer(t, () => mailer.close())
   assert.equal(mailer.kind, 'smtp')
-  await mailer.send(letter)
+  await mailer.send(letter, null)
   assert.deepEqual(
     lines.filter((line) => line.startsWith('RCPT TO')),
     ['RCPT TO:<ada@example.com>'],
@@ -77,7 +77,7 @@ test('a mail that the server refuses is an error, so that the job tries again', 
   const config = { SMTP_URL: `smtp://127.0.0.1:${port}`, MAIL: 'on' as const, APP_NAME: 'Prime VPN' }
   const mailer = createMailer(config, { db, secrets: throwawaySecrets(), publicUrl: PUBLIC_URL })
   defer(t, () => mailer.close())
-  await assert.rejects(mailer.send(letter))
+  await assert.rejects(mailer.send(letter, null))
 })
 
 test('without SMTP mails lie sealed in the outbox, are found by address, and go after a day', async (t) => {
@@ -85,8 +85,8 @@ test('without SMTP mails lie sealed in the outbox, are found by address, and go 
   const secrets = throwawaySecrets()
   const config = { SMTP_URL: undefined, MAIL: 'on' as const, APP_NAME: 'Prime VPN' }
   const mailer = createMailer(config, { db, secrets, publicUrl: PUBLIC_URL })
-  await mailer.send(letter)
-  await mailer.send({ ...letter, to: 'bob@example.com' })
+  await mailer.send(letter, null)
+  await mailer.send({ ...letter, to: 'bob@example.com' }, null)
   const { mails, total } = await readOutbox({ db, secrets }, page, ' Ada@Example.com')
   assert.equal(total, 1)
   assert.deepEqual({ ...mails[0], id: '', created_at: null }, { ...letter, id: '', created_at: null })

@@ -10,8 +10,11 @@ export type Mail = { to: string; subject: string; text: string; html: string }
 /** Where mails go: an SMTP server, the local outbox of a trial, or nowhere (`MAIL=off`). */
 export type Mailer = {
   kind: 'smtp' | 'outbox' | 'off'
-  /** @throws when the mail server does not take it: the job runs again */
-  send(mail: Mail): Promise<void>
+  /**
+   * @param userId the account it is for, with which a kept mail goes whatever address it went to; null: nobody's
+   * @throws when the mail server does not take it: the job runs again
+   */
+  send(mail: Mail, userId: string | null): Promise<void>
   close(): void
 }
 
@@ -69,5 +72,5 @@ export function createMailer(
 ): Mailer {
   if (config.MAIL === 'off') return { kind: 'off', send: async () => undefined, close: () => undefined }
   if (config.SMTP_URL) return smtpMailer(config.SMTP_URL, senderOf(deps.publicUrl, config.APP_NAME))
-  return { kind: 'outbox', send: (mail) => putInOutbox(deps, mail), close: () => undefined }
+  return { kind: 'outbox', send: (mail, userId) => putInOutbox(deps, mail, userId), close: () => undefined }
 }

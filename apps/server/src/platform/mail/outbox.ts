@@ -15,11 +15,15 @@ export type KeptMail = Mail & { id: string; created_at: Date }
 
 const macOf = (secrets: Secrets, to: string): Buffer => secrets.mac(PURPOSE, to.trim().toLowerCase())
 
-/** Keeps a mail that no server takes, sealed: whoever reads the database alone learns neither address nor token. */
-export async function putInOutbox({ db, secrets }: Deps, mail: Mail): Promise<void> {
+/**
+ * Keeps a mail that no server takes, sealed: whoever reads the database alone learns neither address nor token.
+ * @param userId the account it is for; it goes with it
+ */
+export async function putInOutbox({ db, secrets }: Deps, mail: Mail, userId: string | null): Promise<void> {
   const id = newId()
   const sealed = secrets.seal(PURPOSE, id, Buffer.from(JSON.stringify(mail)))
-  await db`insert into mail_outbox (id, to_mac, sealed) values (${id}, ${macOf(secrets, mail.to)}, ${sealed})`
+  await db`
+    insert into mail_outbox (id, user_id, to_mac, sealed) values (${id}, ${userId}, ${macOf(secrets, mail.to)}, ${sealed})`
 }
 
 /** Newest first. @param to only those to this address */
@@ -42,11 +46,6 @@ export async function readOutbox(
     ...SealedMail.parse(JSON.parse(secrets.open(PURPOSE, id, sealed).toString())),
   }))
   return { mails, total: Number(total) }
-}
-
-/** The mails to an address go, for its erasure. */
-export const forgetOutboxOf = async ({ db, secrets }: Deps, to: string): Promise<void> => {
-  await db`delete from mail_outbox where to_mac = ${macOf(secrets, to)}`
 }
 
 /** Mails older than a day go; safe to run twice. */
