@@ -156,7 +156,7 @@ export class ShutUntil {
     return 0
   }
 
-  open(key: string): void {
+  forget(key: string): void {
     this.#until.delete(key)
   }
 

@@ -158,7 +158,7 @@ export function createProtection(deps: ProtectionDeps): Protection {
     reset(wishes) {
       own.reset(wishes)
       exhausted.clear()
-      for (const { id } of wishes) closed.open(id)
+      for (const { id } of wishes) for (const kept of [closed, state.perAddress, state.perPrefix]) kept.forget(id)
     },
   })
   const suspicion = new Suspicion({

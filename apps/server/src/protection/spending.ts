@@ -42,7 +42,7 @@ export class Spending implements Attempts {
       throw rateLimited(seconds(standing.retryMs), toldHeaders(rule, wish.limit, standing))
     }
     return async () => {
-      exhausted.open(exhaustedKey(wish))
+      exhausted.forget(exhaustedKey(wish))
       await limiter.refund([wish])
     }
   }

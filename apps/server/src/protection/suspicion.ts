@@ -5,7 +5,8 @@ import type { Client } from './client.ts'
 import type { ProtectionConfig } from './config.ts'
 import type { ShutUntil } from './counters.ts'
 import type { Fleet } from './fleet-addresses.ts'
-import type { Limiter } from './limiter/limiter.ts'
+import type { Id } from './keys.ts'
+import type { Limiter, Wish } from './limiter/limiter.ts'
 
 /** How long sign-in stays shut for a fleet address after too many failed attempts from there. */
 const CLOSED_S = 300
@@ -55,15 +56,19 @@ export class Suspicion {
     this.#sawForwarder = true
   }
 
+  /** What the failed attempts of an address are counted by. */
+  attemptsOf(id: Id): Wish {
+    const { threshold, windowSeconds } = this.#deps.config.suspicious
+    return { ...id, rule: 'ATTEMPTS', limit: { limit: threshold, burst: 0, windowMs: windowSeconds * 1_000 } }
+  }
+
   /** Counts a failed attempt; the ban follows as soon as the count is known. */
   failed(client: Client, kind: FailedAttempt): void {
     this.counted.set(kind, (this.counted.get(kind) ?? 0) + 1)
     const { config, limiter } = this.#deps
     if (!config.ddosEnabled || client.listed) return
-    const { threshold, windowSeconds } = config.suspicious
-    const limit = { limit: threshold, burst: 0, windowMs: windowSeconds * 1_000 }
     const judged = async () => {
-      const [standing] = await limiter.take([{ ...client.ids.address, rule: 'ATTEMPTS', limit }])
+      const [standing] = await limiter.take([this.attemptsOf(client.ids.address)])
       if (standing && standing.remaining === 0) this.#tooMany(client)
     }
     judged().catch((err: unknown) => this.#deps.log.warn({ err }, 'a failed attempt was not counted'))
@@ -84,7 +89,7 @@ export class Suspicion {
 
   /** Bans the caller, unless that would shut out everybody behind a proxy. @returns as `ban`; null when it was spared */
   banOrSpare(client: Client, reason: string, seconds: number): Promise<void> | null {
-    const { isTrusted, ban, fleet, log, now } = this.#deps
+    const { isTrusted, ban, fleet, limiter, log, now } = this.#deps
     if (isTrusted(client) || fleet.has(client.address)) return null
     if (client.looksLikeProxy) {
       if (now() - this.#warnedAt >= PROXY_WARNING_EVERY_MS) {
@@ -93,6 +98,9 @@ export class Suspicion {
       }
       return null
     }
+    // Paid for by the ban: once that is over, or lifted, one more attempt is one.
+    const forgotten = async () => limiter.reset([this.attemptsOf(client.ids.address)])
+    forgotten().catch((err: unknown) => log.warn({ err }, 'attempts were not forgotten'))
     return ban(blockOf(client), reason, seconds)
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { InjectOptions } from 'fastify'
 import { freshDatabase } from '../../platform/testing/index.ts'
 import { protectedApp } from '../testing/kit.ts'
@@ -54,6 +55,24 @@ test('staff ban a network, see it, and lift it; it holds at once and every act i
   )
   assert.ok(rows.every(({ actor_id, request_id }) => actor_id === STAFF && request_id.startsWith('req_')))
   assert.ok(!JSON.stringify(rows).includes('203.0.113'))
+})
+
+test('a lifted ban, or a reset, leaves no failed attempts behind', async (t) => {
+  const { call, send } = await admin(t)
+  const wrong = () => send({ method: 'GET', url: '/nothing', remoteAddress: '192.0.2.210' })
+  for (let i = 0; i < 49; i++) await wrong()
+  assert.equal((await call('DELETE', '/rate-limits/reset/192.0.2.210')).status, 204)
+  assert.equal((await wrong()).status, 404)
+  assert.equal((await wrong()).status, 404)
+  for (let i = 0; i < 48; i++) await wrong()
+  assert.equal((await wrong()).code, 'IP_BANNED')
+  const lift = async () => (await call('DELETE', '/bans/192.0.2.210')).status
+  while ((await lift()) !== 204) await sleep(20)
+  for (let i = 0; i < 49; i++) assert.equal((await wrong()).status, 404)
+  assert.equal((await call('POST', '/bans', { ip: '192.0.2.210', reason: 'x' })).status, 201)
+  assert.equal(await lift(), 204)
+  assert.equal((await wrong()).status, 404)
+  assert.equal((await wrong()).status, 404)
 })
 
 test('who floods again is told at once how long the longer ban is', async (t) => {

@@ -5,6 +5,7 @@ import { listAnswer, listOf, PageQuery, type App } from '../../platform/http/ind
 import { contains, networkOf, parseNetwork, type Address, type Network } from '../address/address.ts'
 import { listBans, removeBan, writeManual, type Ban } from '../bans/store.ts'
 import type { AdminProtectionDeps } from './deps.ts'
+import { forget } from './forget.ts'
 import { BanView, missing, NetworkParam, NewBan, refused, tags } from './schemas.ts'
 
 const base = '/api/v1/admin/bans'
@@ -110,7 +111,8 @@ export function banRoutes(app: App, { protection, db, callerOf }: AdminProtectio
         })
       })
       await state.bans.spread({ network, leftMs: 0, byStaff: true })
-      state.perAddress.forget(state.ids.ofAddress(network).id)
+      // One more failed attempt must not ban again what was just forgiven.
+      await forget(protection, [state.suspicion.attemptsOf(state.ids.ofAddress(network))])
       return reply.code(204).send(null)
     },
   )

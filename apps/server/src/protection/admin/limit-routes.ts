@@ -8,6 +8,7 @@ import { limitText } from '../limit-text.ts'
 import { isRuleName, KEYS_OF, RULES, type RuleName } from '../rules.ts'
 import { standingsOf, wishesAt } from '../status.ts'
 import type { AdminProtectionDeps } from './deps.ts'
+import { forget } from './forget.ts'
 import { ConfigView, EndpointQuery, IpParam, missing, refused, RuleState, Stats, tags } from './schemas.ts'
 
 const base = '/api/v1/admin/rate-limits'
@@ -118,14 +119,15 @@ export function limitRoutes(app: App, { protection, db, callerOf }: AdminProtect
       config: { needs: 'limits:write' },
       schema: {
         tags,
-        summary: 'Forget what was counted for an address',
+        summary: 'Forget what was counted for an address, its failed attempts too',
         params: IpParam,
         querystring: EndpointQuery,
         response: { 204: z.null(), ...missing },
       },
     },
     async (req, reply) => {
-      const wishes = wishesAt(state, addressIn(req.params.ip), rulesIn(req.query.endpoint)).map(({ wish }) => wish)
+      const address = addressIn(req.params.ip)
+      const wishes = wishesAt(state, address, rulesIn(req.query.endpoint)).map(({ wish }) => wish)
       // No address in the audit log: who, what and when.
       await audit(db, {
         actor: callerOf(req).userId,
@@ -133,14 +135,7 @@ export function limitRoutes(app: App, { protection, db, callerOf }: AdminProtect
         subject: { type: 'rate_limit', id: req.query.endpoint ?? 'all' },
         requestId: req.id,
       })
-      await state.limiter.reset(wishes)
-      state.exhausted.clear()
-      for (const { id } of wishes) {
-        state.closed.open(id)
-        state.perAddress.forget(id)
-        state.perPrefix.forget(id)
-      }
-      protection.news.tell({ kind: 'reset', wishes: [...wishes] })
+      await forget(protection, [...wishes, state.suspicion.attemptsOf(state.ids.ofAddress(address))])
       return reply.code(204).send(null)
     },
   )
