@@ -34,7 +34,8 @@ const lockLive = (tx: Tx, userId: string): Promise<Live | undefined> =>
      where user_id = ${userId} and status in ('active', 'past_due') for update`)
 
 /**
- * Gives a plan for some days; on top of the same plan that was given before.
+ * Gives a plan for some days; on top of the same plan that was given before. Also one that is no longer sold: a voucher
+ * that was handed out, and days on top of what somebody has, are kept.
  * @throws {Conflict} a paid subscription runs, or another plan was given
  */
 export async function giveDays(
@@ -44,8 +45,7 @@ export async function giveDays(
   { planId, days, source }: { planId: string; days: number; source: 'grant' | 'voucher' },
 ): Promise<void> {
   const plan = await planById(tx, planId)
-  if (!plan?.is_active || plan.billing_period === 'free')
-    throw invalidField('plan_id', 'is not a plan that can be given')
+  if (!plan || plan.billing_period === 'free') throw invalidField('plan_id', 'is not a plan that can be given')
   const now = nowOf(parts)
   await settleGrants(tx, userId, now)
   const live = await lockLive(tx, userId)
@@ -61,7 +61,28 @@ export async function giveDays(
   await endWhatIsTooMuch(parts, tx, userId)
 }
 
-async function extend(parts: Parts, userId: string, days: number): Promise<void> {
+/** In the transaction of the change; what Stripe is asked for, in that of its idempotency key. */
+type Note = (tx: Tx) => Promise<void>
+
+async function grant(parts: Parts, userId: string, wish: { plan_id: string; days: number }, note: Note): Promise<void> {
+  await parts.db.begin(async (tx) => {
+    await lockUser(tx, userId)
+    const plan = await planById(tx, wish.plan_id)
+    if (!plan?.is_active) throw invalidField('plan_id', 'is not a plan that can be given')
+    await giveDays(parts, tx, userId, { planId: plan.id, days: wish.days, source: 'grant' })
+    await note(tx)
+  })
+}
+
+/** The key of an act, written down together with who asked for it. */
+const notedAct = (parts: Parts, subscriptionId: string, note: Note): Promise<string> =>
+  parts.db.begin(async (tx) => {
+    const key = await nextAct(tx, subscriptionId)
+    await note(tx)
+    return key
+  })
+
+async function extend(parts: Parts, userId: string, days: number, note: Note): Promise<void> {
   const live = await maybeOne(parts.db<Live[]>`
     select id, source, status, end_date, plan_id, stripe_subscription_id from subscriptions
      where user_id = ${userId} and status in ('active', 'past_due')`)
@@ -75,6 +96,7 @@ async function extend(parts: Parts, userId: string, days: number): Promise<void>
         days,
         source: live.source === 'voucher' ? 'voucher' : 'grant',
       })
+      await note(tx)
     })
     return
   }
@@ -88,13 +110,13 @@ async function extend(parts: Parts, userId: string, days: number): Promise<void>
       .sdk.subscriptions.update(
         id,
         { trial_end: Math.floor(end_date.getTime() / 1000) + days * 86_400, proration_behavior: 'none' },
-        { idempotencyKey: await nextAct(parts.db, live.id) },
+        { idempotencyKey: await notedAct(parts, live.id, note) },
       )
     await syncCustomer(parts, customer)
   })
 }
 
-async function cancelNow(parts: Parts, userId: string): Promise<void> {
+async function cancelNow(parts: Parts, userId: string, note: Note): Promise<void> {
   const live = await parts.db.begin(async (tx) => {
     await lockUser(tx, userId)
     const found = await lockLive(tx, userId)
@@ -105,6 +127,7 @@ async function cancelNow(parts: Parts, userId: string): Promise<void> {
       update subscriptions set status = 'canceled', end_date = least(end_date, ${now}), ended_at = ${now}, updated_at = clock_timestamp()
        where id = ${found.id}`
     await endWhatIsTooMuch(parts, tx, userId)
+    await note(tx)
     return undefined
   })
   if (!live) return
@@ -112,7 +135,7 @@ async function cancelNow(parts: Parts, userId: string): Promise<void> {
   const id = live.stripe_subscription_id
   if (!customer || id === null) throw new Conflict('There is no plan to cancel.')
   await asking(async () => {
-    await endAtStripe(parts, id, await nextAct(parts.db, live.id))
+    await endAtStripe(parts, id, await notedAct(parts, live.id, note))
     await syncCustomer(parts, customer)
   })
 }
@@ -124,24 +147,21 @@ async function cancelNow(parts: Parts, userId: string): Promise<void> {
 export async function changeBySupport(parts: Parts, actor: Actor, userId: string, wish: GrantWish): Promise<void> {
   const [user] = await parts.db`select from users where id = ${userId}`
   if (!user) throw new NotFound('The user')
+  const note: Note = (tx) =>
+    audit(tx, {
+      actor: actor.userId,
+      action: `subscription.${wish.action}`,
+      subject: { type: 'user', id: userId },
+      fields: ['subscription'],
+      requestId: actor.requestId,
+    })
   try {
-    if (wish.action === 'grant')
-      await parts.db.begin(async (tx) => {
-        await lockUser(tx, userId)
-        await giveDays(parts, tx, userId, { planId: wish.plan_id, days: wish.days, source: 'grant' })
-      })
-    else if (wish.action === 'extend') await extend(parts, userId, wish.days)
-    else await cancelNow(parts, userId)
+    if (wish.action === 'grant') await grant(parts, userId, wish, note)
+    else if (wish.action === 'extend') await extend(parts, userId, wish.days, note)
+    else await cancelNow(parts, userId, note)
   } catch (error) {
     if (violatedConstraint(error) === 'subscriptions_one_live')
       throw new Conflict('Another plan was begun at this moment.')
     throw error
   }
-  await audit(parts.db, {
-    actor: actor.userId,
-    action: `subscription.${wish.action}`,
-    subject: { type: 'user', id: userId },
-    fields: ['subscription'],
-    requestId: actor.requestId,
-  })
 }
