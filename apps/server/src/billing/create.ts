@@ -6,7 +6,7 @@ import type { Jobs, Schedule } from '../platform/jobs.ts'
 import { ACT_JOB } from './acts-queue.ts'
 import { actJob } from './acts.ts'
 import { billingAdminRoutes } from './admin-routes.ts'
-import { forgetJob, resolveJob, syncJob, tidyJob } from './event-jobs.ts'
+import { FORGET_JOB, forgetJob, requeueForgets, resolveJob, syncJob, tidyJob } from './event-jobs.ts'
 import { Inbox, requeueEvents, RESOLVE_JOB, SYNC_JOB } from './inbox.ts'
 import { LIFECYCLE_JOB, lifecycleJob, sweepJob } from './lifecycle.ts'
 import { MAIL_JOB, mailJob } from './mails.ts'
@@ -46,7 +46,6 @@ export type Billing = {
 }
 
 const SWEEP_JOB = 'billing.sweep'
-const FORGET_JOB = 'billing.forget'
 
 /** Builds the room; nothing is sent and nothing listens before `start`. */
 export function createBilling(deps: BillingDeps): Billing {
@@ -119,6 +118,7 @@ export function createBilling(deps: BillingDeps): Billing {
       if (config.STRIPE_STANDIN) await startStandin(url)
       if (!gate) return
       await requeueEvents(db, 0)
+      await requeueForgets(db)
       if (secrets.length === 0)
         log.warn('STRIPE_WEBHOOK_SECRET is not set: webhooks are refused, payments are seen by the nightly comparison')
       try {

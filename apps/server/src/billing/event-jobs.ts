@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { maybeOne } from '../platform/db/index.ts'
+import { maybeOne, type Db } from '../platform/db/index.ts'
 import { customerById, customerByStripeId, type Customer } from './customers.ts'
 import { ABANDONED } from './facts.ts'
 import { nowOf, type Parts } from './parts.ts'
@@ -86,6 +86,8 @@ async function endAbandoned(parts: Parts, id: string): Promise<void> {
   }
 }
 
+export const FORGET_JOB = 'billing.forget'
+
 const CustomerPayload = z.object({ customer: z.uuid() })
 
 /** Closes what an order that was given up left at Stripe, so that it is not paid beside the next one. */
@@ -117,7 +119,10 @@ export const tidyJob =
     for (const { id, metadata } of begun.data) if (dropped.has(metadata.order ?? '')) await endAbandoned(parts, id)
   }
 
-/** An erased account: Stripe's customer goes, which ends what he pays. Charges stay there, as the law wants. */
+/**
+ * An erased account: Stripe's customer goes, which ends what he pays. Charges stay there, as the law wants. Where billing
+ * is off the customer waits, unforgotten, until it is on (`requeueForgets`).
+ */
 export const forgetJob =
   (parts: Parts) =>
   async (payload: unknown): Promise<void> => {
@@ -131,4 +136,13 @@ export const forgetJob =
     } catch (error) {
       if (!isMissing(error)) throw error
     }
+    await parts.db`update billing_customers set forgotten_at = clock_timestamp() where id = ${customer.id}`
   }
+
+/** Queues erased accounts that Stripe still knows: their job found billing off, or Stripe away for too long. */
+export async function requeueForgets(db: Db): Promise<void> {
+  await db`
+    select graphile_worker.add_job(${FORGET_JOB}, json_build_object('customer', id), job_key := ${FORGET_JOB} || ':' || id)
+      from billing_customers
+     where user_id is null and forgotten_at is null and stripe_customer_id is not null`
+}

@@ -1,4 +1,5 @@
 import { enqueue } from '../platform/jobs.ts'
+import { requeueForgets } from './event-jobs.ts'
 import { requeueEvents } from './inbox.ts'
 import { mailDay, notify } from './mails.ts'
 import { nowOf, type Parts } from './parts.ts'
@@ -92,5 +93,9 @@ export const sweepJob = (parts: Parts) => async (): Promise<void> => {
   await parts.db`delete from billing_events where received_at < ${before(90)}`
   await parts.db`delete from billing_notices where at < ${before(400)}`
   await parts.db`delete from billing_orders where created_at < ${before(90)}`
-  await parts.db`delete from billing_customers where delete_after < ${nowOf(parts)}`
+  if (parts.billingEnabled()) await requeueForgets(parts.db)
+  // One that Stripe still charges is kept until it is forgotten there: its name at Stripe is needed for that.
+  await parts.db`
+    delete from billing_customers
+     where delete_after < ${nowOf(parts)} and (forgotten_at is not null or stripe_customer_id is null)`
 }
