@@ -1,10 +1,20 @@
 import { z } from 'zod'
 import { audit } from '../../platform/audit.ts'
+import type { Db } from '../../platform/db/index.ts'
 import { Conflict, InvalidInput, NotFound, type Detail } from '../../platform/errors.ts'
 import { ErrorBody, listAnswer, listOf, PageQuery, plainText, Time, type App } from '../../platform/http/index.ts'
+import { newId } from '../../platform/ids.ts'
 import type { Parts } from '../parts.ts'
 import { principalOf } from '../principal.ts'
-import { clientById, deleteClient, insertClient, listClients, updateClient, type ClientWish } from './client-store.ts'
+import {
+  clientById,
+  deleteClient,
+  insertClient,
+  listClients,
+  updateClient,
+  type Client,
+  type ClientWish,
+} from './client-store.ts'
 import { endGrantsOfClient } from './grant-store.ts'
 import { redirectFault } from './redirects.ts'
 
@@ -40,10 +50,17 @@ function assertRedirects({ kind, redirect_uris }: ClientWish): void {
   if (faults.length > 0) throw new InvalidInput(faults)
 }
 
+/** @throws {NotFound} */
+async function knownClient(db: Db, id: string): Promise<Client> {
+  const client = await clientById(db, id)
+  if (!client) throw new NotFound('The app')
+  return client
+}
+
 /** Why an app cannot be changed. */
 async function refuseChange({ db }: Pick<Parts, 'db'>, id: string): Promise<never> {
-  if (await clientById(db, id)) throw new Conflict('This app is shipped with the service and stays as it is.')
-  throw new NotFound('The app')
+  await knownClient(db, id)
+  throw new Conflict('This app is shipped with the service and stays as it is.')
 }
 
 /** Apps that may sign users in, registered by staff. */
@@ -74,7 +91,7 @@ export function clientRoutes(app: App, parts: Pick<Parts, 'db' | 'revocations'>)
   app.post(
     BASE,
     {
-      config,
+      config: { ...config, idempotent: true },
       schema: {
         tags,
         summary: 'Register an app',
@@ -87,10 +104,13 @@ export function clientRoutes(app: App, parts: Pick<Parts, 'db' | 'revocations'>)
     },
     async (req, reply) => {
       const { client_id, ...wish } = req.body
+      // Registered by an instance that died before it answered: the body is the same, so the name is.
+      if (req.idempotency?.found) return reply.code(201).send(await knownClient(db, client_id))
       assertRedirects(wish)
       const client = await db.begin(async (tx) => {
         const made = await insertClient(tx, client_id, wish)
         if (!made) throw new Conflict('There is an app with this client_id.')
+        await req.idempotency?.mark(tx, newId())
         await audit(tx, note('created', client_id, Object.keys(wish), principalOf(req).userId, req.id))
         return made
       })

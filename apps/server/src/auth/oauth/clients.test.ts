@@ -34,6 +34,23 @@ test('staff registers, lists, changes and removes apps; each act is noted', asyn
   )
 })
 
+test('a repeat with the same key answers the first app again, and one after a crash makes no second', async () => {
+  const wish = { ...NATIVE, client_id: 'again-app' }
+  const headers = { 'idempotency-key': 'register-again-app' }
+  const post = (body: object) => house.call('POST', BASE, { token: boss.token, body, headers })
+  const first = await post(wish)
+  const again = await post(wish)
+  assert.deepEqual([first.statusCode, again.statusCode], [201, 201])
+  assert.equal(again.headers['idempotent-replayed'], 'true')
+  assert.equal(again.body, first.body)
+  // The instance died after the effect, before its answer.
+  await house.database.sql`
+    update idempotency_marks set status = null, answer = null, claimed_at = clock_timestamp() - interval '1 minute'`
+  const resumed = await post(wish)
+  assert.deepEqual([resumed.statusCode, resumed.body], [201, first.body])
+  assert.equal((await call('DELETE', `${BASE}/again-app`)).statusCode, 204)
+})
+
 test('removing an app ends what it was given', async () => {
   await house.member('ada@example.com')
   const { tokens } = await authorize(house, 'ada@example.com')
