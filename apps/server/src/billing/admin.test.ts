@@ -185,6 +185,18 @@ test('revenue is told by currency and plan, with churn', async (t) => {
   assert.deepEqual(body.churn, { ended: 1, at_start: 3, rate: 1 / 3 })
 })
 
+test('a paid subscription that staff extended is still a paid one', async (t) => {
+  const h = await house(t)
+  const staff = await h.user()
+  const user = await aPayer(h)
+  await h.call('PUT', `/admin/users/${user}/subscription`, staff, { action: 'extend', days: 7 }, admin)
+  await h.call('PUT', '/admin/plans/premium_yearly', staff, { trial_days: 5 }, admin)
+  await aPayer(h, 'premium_yearly')
+  const { body } = await h.call('GET', '/admin/revenue', staff, undefined, admin)
+  assert.deepEqual(body.subscribers, { active: 1, trialing: 1, past_due: 0, granted: 0 })
+  assert.equal(body.currencies[0].mrr, 9.99)
+})
+
 test('an erased account pays no more, and its payments join to nobody', async (t) => {
   const h = await house(t)
   const user = await aPayer(h)

@@ -8,13 +8,18 @@ type ByPlan = { currency: string; plan_id: string; subscribers: bigint; monthly_
 type Taken = { currency: string; plan_id: string | null; taken: bigint; refunded: bigint }
 type Counts = { active: bigint; trialing: bigint; past_due: bigint; granted: bigint; ended: bigint; at_start: bigint }
 
+/** Free days before the first payment. Days that staff added to a paid subscription are a trial to Stripe alone. */
+const inTrial = (db: Db, now: Date) => db`
+  (trial_end is not null and trial_end > ${now}
+   and not exists (select from payments p where p.stripe_subscription_id = subscriptions.stripe_subscription_id))`
+
 /** Paid subscriptions that run now, each at its own price, a yearly one as a twelfth a month. */
 const running = (db: Db, now: Date) => db<ByPlan[]>`
   select currency, plan_id, count(*) as subscribers,
          sum(case plan_type when 'yearly' then amount_minor / 12.0 else amount_minor end)::float8 as monthly_minor
     from subscriptions
    where source = 'stripe' and amount_minor is not null and lapsed_at is null and status in ('active', 'past_due')
-     and (trial_end is null or trial_end <= ${now})
+     and not ${inTrial(db, now)}
    group by currency, plan_id order by currency, plan_id`
 
 const taken = (db: Db, since: Date) => db<Taken[]>`
@@ -23,8 +28,8 @@ const taken = (db: Db, since: Date) => db<Taken[]>`
 
 const counts = async (db: Db, now: Date, since: Date): Promise<Counts> => {
   const [row] = await db<Counts[]>`
-    select count(*) filter (where source = 'stripe' and status = 'active' and (trial_end is null or trial_end <= ${now})) as active,
-           count(*) filter (where source = 'stripe' and status = 'active' and trial_end > ${now}) as trialing,
+    select count(*) filter (where source = 'stripe' and status = 'active' and not ${inTrial(db, now)}) as active,
+           count(*) filter (where source = 'stripe' and status = 'active' and ${inTrial(db, now)}) as trialing,
            count(*) filter (where source = 'stripe' and status = 'past_due') as past_due,
            count(*) filter (where source <> 'stripe' and status = 'active' and (end_date is null or end_date > ${now})) as granted,
            count(*) filter (where source = 'stripe' and status = 'canceled' and coalesce(ended_at, end_date) >= ${since}
