@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
-import { aPayer, house, type House } from './testing/house.ts'
+import { aPayer, house, URLS, type House } from './testing/house.ts'
 
 /** More than the pool has connections, so that calls also wait for one. */
 const CALLS = 30
@@ -187,4 +187,22 @@ test('a refund that never reached Stripe is made however late', async (t) => {
   await h.days(1.5)
   await h.run('billing.refund', { refund: asked.body.refund_id })
   assert.deepEqual(await books(h), { ours: 300, refunds: 1, theirs: 300, theirRefunds: 1 })
+})
+
+test('of two purchases paid side by side the one that stays can be given back on the own right', async (t) => {
+  const h = await house(t)
+  const user = await h.user()
+  const page = async (plan_id: string): Promise<string> =>
+    (await h.call('POST', '/payments/create', user, { plan_id, ...URLS })).body.session_id
+  // The page that was opened second is paid first; the subscription that began first is the one that stays.
+  const [kept, surplus] = [await page('premium_monthly'), await page('premium_yearly')]
+  h.standin.pay(surplus)
+  h.standin.pay(kept)
+  await h.settle()
+  const { data } = (await h.call('GET', '/billing/history', user)).body
+  const refund = (id: string) => h.call('POST', '/payments/refund', user, { payment_id: id, reason: 'mine' })
+  const standing = data.find(({ status }: { status: string }) => status === 'paid')
+  // The other was paid a moment earlier.
+  await h.sql`update payments set paid_at = paid_at - interval '1 minute' where id <> ${standing.id}`
+  assert.equal((await refund(standing.id)).status, 201)
 })
