@@ -3,18 +3,22 @@ import type { Wish } from './limiter/limiter.ts'
 import { seconds } from './refusals.ts'
 import { isSignIn, KEYS_OF, PREFIX_FACTOR, type RuleName } from './rules.ts'
 import type { State } from './state.ts'
+import { addressFactor } from './wishes.ts'
 
 type Scoped = { rule: RuleName; scope: 'address' | 'network'; wish: Wish }
 
-/** What an address is counted under: each rule with an address key, sign-in ones also for the /48 of IPv6. */
-export function wishesAt({ ids, table }: State, address: Address, rules: readonly RuleName[]): Scoped[] {
+/** What an address is counted under while nobody signs in: each rule with an address key, sign-in also for the IPv6 /48. */
+export function wishesAt(state: State, address: Address, rules: readonly RuleName[]): Scoped[] {
+  const { ids, table, fleet, adaptive } = state
+  const [isFleet, load] = [fleet.has(address), adaptive.factor('anonymous')]
   const own = ids.ofAddress(address)
   const prefix = address.family === 6 ? ids.ofPrefix(address) : null
   return rules.flatMap((rule): Scoped[] => {
     if (!KEYS_OF[rule].includes('address') || rule === 'AUTH_ACCOUNT_NETWORK') return []
-    const found: Scoped[] = [{ rule, scope: 'address', wish: { ...own, rule, limit: table.at(rule) } }]
+    const factor = addressFactor(rule, isFleet, load)
+    const found: Scoped[] = [{ rule, scope: 'address', wish: { ...own, rule, limit: table.at(rule, factor) } }]
     if (prefix && isSignIn(rule))
-      found.push({ rule, scope: 'network', wish: { ...prefix, rule, limit: table.at(rule, PREFIX_FACTOR) } })
+      found.push({ rule, scope: 'network', wish: { ...prefix, rule, limit: table.at(rule, factor * PREFIX_FACTOR) } })
     return found
   })
 }

@@ -44,40 +44,49 @@ export class LimitTable {
 }
 
 /** Rules that overload shrinks; a sign-in or a payment is never what overloads, and its limits are small already. */
-const shrinks = (rule: RuleName): boolean => !rule.startsWith('AUTH_') && rule !== 'PAYMENTS'
+const shrinks = (rule: RuleName | RouteKind): boolean => !rule.startsWith('AUTH_') && rule !== 'PAYMENTS'
+
+/** How wide a rule is for an address that nobody signed in from. @param load how much of each limit is in force */
+export const addressFactor = (rule: RuleName, fleet: boolean, load: number): number =>
+  isSignIn(rule)
+    ? fleet
+      ? FLEET_SIGN_IN_FACTOR
+      : 1
+    : (fleet ? FLEET_ANONYMOUS_FACTOR : 1) * (shrinks(rule) ? load : 1)
 
 /** All rules of a request, each with the caller it counts. At most five. */
 export function wishesOf(at: Circumstances, table: LimitTable, ids: CallerIds): Wish[] {
   const { rule, client, fleet, userId } = at
   const wishes: Wish[] = []
-  const add = (name: RuleName, id: Id, factor = 1) =>
-    wishes.push({ ...id, rule: name, limit: table.at(name, shrinks(name) ? factor * at.factor : factor) })
-  const wide = fleet ? FLEET_ANONYMOUS_FACTOR : 1
+  const add = (name: RuleName, id: Id, factor: number) =>
+    wishes.push({ ...id, rule: name, limit: table.at(name, factor) })
+  // A user's or an account's: the same from everywhere.
+  const personal = shrinks(at.rule) ? at.factor : 1
 
-  if (!client.listed && !(fleet && userId !== null)) add('IP', client.ids.address, wide)
+  if (!client.listed && !(fleet && userId !== null))
+    add('IP', client.ids.address, addressFactor('IP', fleet, at.factor))
   if (rule === 'STATIC' || rule === 'WEBHOOK' || rule === 'NODE_LINK') return wishes
 
   const own = rule === 'HEALTH' ? 'API' : rule
   if (isSignIn(own)) {
     if (userId !== null && !at.isPublic) {
-      add(own, ids.of('user', userId))
+      add(own, ids.of('user', userId), personal)
       return wishes
     }
-    const factor = fleet ? FLEET_SIGN_IN_FACTOR : 1
     if (!client.listed) {
-      add(own, client.ids.address, factor)
-      if (client.ids.prefix) add(own, client.ids.prefix, factor * PREFIX_FACTOR)
+      add(own, client.ids.address, addressFactor(own, fleet, 1))
+      if (client.ids.prefix) add(own, client.ids.prefix, addressFactor(own, fleet, 1) * PREFIX_FACTOR)
     }
     for (const account of at.accounts) {
-      if (own === 'AUTH_PASSWORD_RESET') add(own, ids.ofAccount(account))
+      if (own === 'AUTH_PASSWORD_RESET') add(own, ids.ofAccount(account), personal)
       // Where the address counts by the same limit, one account at that address can never be over it first.
-      else if (client.listed || fleet) add(own, ids.ofAccountAt(account, client.address))
+      else if (client.listed || fleet) add(own, ids.ofAccountAt(account, client.address), personal)
     }
   } else if (userId !== null) {
-    add(own, ids.of('user', userId))
+    add(own, ids.of('user', userId), personal)
   } else if (!client.listed) {
     // A user's rule without a user: the call will be refused, and until then it counts like any anonymous one.
-    add('API', client.ids.address, wide)
+    add('API', client.ids.address, addressFactor('API', fleet, at.factor))
   }
   return wishes
 }

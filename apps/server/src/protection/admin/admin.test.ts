@@ -3,15 +3,16 @@ import { after, test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { InjectOptions } from 'fastify'
 import { freshDatabase } from '../../platform/testing/index.ts'
-import { protectedApp } from '../testing/kit.ts'
+import { protectedApp, type KitOptions } from '../testing/kit.ts'
 import { adminProtectionRoutes } from './routes.ts'
 
 const db = await freshDatabase({ after })
 const STAFF = '0198c0de-0000-7000-8000-000000000001'
 const ADMIN_AT = '198.51.100.1'
 
-async function admin(t: TestContext, env: Record<string, string> = {}) {
+async function admin(t: TestContext, env: Record<string, string> = {}, options: KitOptions = {}) {
   const kit = await protectedApp(t, {
+    ...options,
     sql: db.sql,
     env: { RATE_LIMIT_API: '5000/60s', IP_RATE_LIMIT: '5000', DDOS_THRESHOLD: '9000', ...env },
     routes: (app, protection) =>
@@ -142,6 +143,24 @@ test('an IPv6 address is shown with its /48', async (t) => {
       ['network', 56],
     ],
   )
+})
+
+test('the status tells the limits in force there: wider for a fleet address, lower under load', async (t) => {
+  const { call, protection } = await admin(t, { RATE_LIMIT_API: '60/60s+20' }, { fleet: () => ['2001:db8:3::1'] })
+  const limits = async (ip: string) => {
+    const { rules } = (await call('GET', `/rate-limits/status/${ip}`)).body as {
+      rules: { endpoint: string; scope: string; limit: number }[]
+    }
+    const of = (name: string, scope = 'address') => rules.find((r) => r.endpoint === name && r.scope === scope)?.limit
+    return [of('auth_login'), of('auth_login', 'network'), of('api')]
+  }
+  assert.deepEqual(await limits('2001:db8:4::1'), [7, 56, 80])
+  assert.deepEqual(await limits('2001:db8:3::1'), [28, 224, 1_600])
+  for (let i = 0; i < 2; i++) protection.state.adaptive.observe({ loopDelayMs: 1_000 + i, databaseMs: null })
+  assert.equal(protection.state.adaptive.step, 1)
+  const [login, , api] = await limits('2001:db8:4::1')
+  const factor = protection.state.adaptive.factor('anonymous')
+  assert.deepEqual([login, api], [7, Math.floor(60 * factor) + Math.floor(20 * factor)])
 })
 
 test('stats tell violations by rule and endpoint, offenders, bans and what the protection costs', async (t) => {
