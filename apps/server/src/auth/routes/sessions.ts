@@ -122,7 +122,8 @@ export function sessionRoutes(app: App, parts: Parts): void {
       schema: {
         tags: ['users'],
         summary: 'Change my password',
-        description: 'Ends the other sessions. 401 when the present password is wrong.',
+        description:
+          'Ends the other sessions, and links that were mailed before. 401 when the present password is wrong; the new one must be another.',
         body: z.strictObject({ current_password: PasswordText, new_password: PasswordText }),
         response: { 200: AccountView, 400: ErrorBody, 401: ErrorBody },
       },

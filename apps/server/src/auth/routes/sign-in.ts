@@ -70,7 +70,8 @@ export function signInRoutes(app: App, parts: Parts): void {
         description:
           '`?session=cookie` (our own pages alone): the session is a cookie, and no tokens are in the answer. ' +
           '401 `TOTP_REQUIRED`: send `totp` as well, a code of the authenticator app, a recovery code, or (after many wrong passwords) the code just mailed. ' +
-          '`password_change_required` comes with a one-time password: that session may only change the password and sign out; `factor_setup_required` to staff without a second factor.',
+          '`password_change_required` comes with a one-time password: that session may only change the password and sign out; `factor_setup_required` to staff without a second factor. ' +
+          '403: staff whose only second factor is a passkey signs in by that.',
         querystring: SignInQuery,
         body: z.strictObject({
           email: KnownEmail.optional(),
