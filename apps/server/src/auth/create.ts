@@ -30,7 +30,6 @@ import { apiTokenRoutes } from './routes/api-tokens.ts'
 import { factorRoutes } from './routes/factors.ts'
 import { proveAgain } from './prove-again.ts'
 import { passkeyRoutes } from './routes/passkeys.ts'
-import { keyRoutes } from './routes/keys.ts'
 import { recoveryRoutes } from './routes/recovery.ts'
 import { sessionRoutes } from './routes/sessions.ts'
 import { signInRoutes } from './routes/sign-in.ts'
@@ -160,7 +159,6 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
       sessionRoutes(app, parts)
       apiTokenRoutes(app, parts)
       recoveryRoutes(app, parts)
-      keyRoutes(app, keys)
       oauth.routes(app)
     },
     jobs: {

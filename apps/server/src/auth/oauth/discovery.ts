@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { App } from '../../platform/http/index.ts'
 import { DEVICE_GRANT, OIDC_SCOPES } from './client-metadata.ts'
-import { API_SCOPES } from './provider.ts'
+import { API_SCOPES, type OAuthParts } from './provider.ts'
 
 const texts = z.array(z.string())
 const Metadata = z.object({
@@ -53,7 +53,7 @@ const metadata = (issuer: string): z.infer<typeof Metadata> => ({
   request_uri_parameter_supported: false,
 })
 
-export function discoveryRoutes(app: App, publicUrl: string): void {
+export function discoveryRoutes(app: App, { publicUrl }: OAuthParts): void {
   const answer = metadata(publicUrl)
   for (const name of ['openid-configuration', 'oauth-authorization-server']) {
     app.get(

@@ -210,6 +210,31 @@ test('addresses come from PUBLIC_URL whatever Host and forwarding headers say', 
   assert.ok(back.url.startsWith(`${REDIRECT}?code=`))
 })
 
+test('what there is not, and wrong methods, are told as RFC 6749 says, below /oauth and /.well-known', async () => {
+  for (const [method, url, status, allow] of [
+    ['GET', '/oauth/token', 405, 'POST'],
+    ['DELETE', '/oauth/authorize', 405, 'GET'],
+    ['PUT', '/oauth/jwks', 405, 'GET, HEAD'],
+    ['POST', '/.well-known/openid-configuration', 405, 'GET, HEAD'],
+    ['GET', '/oauth/nothing', 404, undefined],
+    ['POST', '/oauth/', 404, undefined],
+    ['GET', '/oauth/nothing/below', 404, undefined],
+    ['GET', '/.well-known/nothing', 404, undefined],
+  ] as const) {
+    const answer = await house.app.inject({ method, url })
+    assert.deepEqual([answer.statusCode, answer.headers.allow], [status, allow], `${method} ${url}`)
+    const { error, error_description } = answer.json<{ error: unknown; error_description: unknown }>()
+    assert.deepEqual([error, typeof error_description], ['invalid_request', 'string'], `${method} ${url}`)
+    assert.ok(answer.headers['x-request-id'])
+  }
+  for (const url of ['/.well-known/openid-configuration', '/.well-known/oauth-authorization-server', '/oauth/jwks']) {
+    const answer = await house.app.inject({ url, headers: { 'x-api-version': '2' } })
+    assert.deepEqual([answer.statusCode, answer.json<{ error: unknown }>().error], [400, 'invalid_request'], url)
+  }
+  const elsewhere = await house.app.inject({ method: 'PUT', url: '/oauthx' })
+  assert.equal(elsewhere.json<{ error: { code: string } }>().error.code, 'NOT_FOUND')
+})
+
 test('no origin is allowed that is not in CORS_ORIGINS', async () => {
   for (const url of ['/oauth/token', '/.well-known/openid-configuration', '/oauth/jwks']) {
     const answer = await house.app.inject({

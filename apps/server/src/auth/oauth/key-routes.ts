@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { App } from '../../platform/http/index.ts'
-import type { TokenKeys } from '../token/keys.ts'
+import type { OAuthParts } from './provider.ts'
 
 const Jwk = z.object({
   kty: z.string(),
@@ -12,7 +12,7 @@ const Jwk = z.object({
 })
 
 /** The public halves of the keys that sign tokens (RFC 7517); with HS256 those of id_tokens. */
-export function keyRoutes(app: App, { jwks }: TokenKeys): void {
+export function keyRoutes(app: App, { keys: { jwks } }: OAuthParts): void {
   app.get(
     '/oauth/jwks',
     {
@@ -20,6 +20,7 @@ export function keyRoutes(app: App, { jwks }: TokenKeys): void {
       schema: {
         tags: ['oauth'],
         summary: 'Keys that verify our tokens',
+        querystring: z.looseObject({}),
         response: { 200: z.object({ keys: z.array(Jwk) }) },
       },
     },
