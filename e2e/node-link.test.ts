@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { test, type TestContext } from 'node:test'
+import { generateKeyPair } from '@prime-vpn/wireguard'
 import WebSocket from 'ws'
 import { startServer } from '../apps/server/src/index.ts'
 import { FakeNode, newIdentity, type Identity } from '../apps/server/src/node-link/testing/fake-node.ts'
@@ -40,7 +42,7 @@ async function aSeenNode(sql: Sql, { address, exit, secondsAgo }: Seen): Promise
 async function house(t: TestContext, env: Record<string, string> = {}) {
   const { url, ownerUrl, sql } = await freshDatabase(t)
   const identity = await aSeenNode(sql, LATELY)
-  await aSeenNode(sql, LONG_AGO)
+  const returning = await aSeenNode(sql, LONG_AGO)
   const server = await startServer({
     DATABASE_URL: url,
     MIGRATE_DATABASE_URL: ownerUrl,
@@ -58,9 +60,11 @@ async function house(t: TestContext, env: Record<string, string> = {}) {
     url: server.url,
     linkUrl,
     identity,
-    /** A node that dials from this address. */
-    node(from: string): FakeNode {
-      const node = new FakeNode(linkUrl, identity, row?.id ?? '', { 'x-forwarded-for': from })
+    /** The node seen lately, or the other, dials from this address. */
+    node(from: string, who: 'lately' | 'long ago' = 'lately'): FakeNode {
+      const node = new FakeNode(linkUrl, who === 'lately' ? identity : returning, row?.id ?? '', {
+        'x-forwarded-for': from,
+      })
       t.after(() => node.kill())
       node.start()
       return node
@@ -101,6 +105,36 @@ test('a node’s link counts against no limit and obeys no country rule, however
   for (let i = 0; i < 120; i++) assert.equal(await openFrom(linkUrl, ELSEWHERE), 101, `open ${i}`)
   const linked = node(ELSEWHERE)
   await until('it is welcomed', () => linked.welcomed)
+})
+
+test('a node enrols from a country that customers may not call from', async (t) => {
+  const { url, sql } = await house(t, { GEO_ALLOW_COUNTRIES: 'DE' })
+  const serverId = await aServer(sql)
+  const token = 'a token of sixteen characters or more'
+  await sql`insert into enrollment_tokens (server_id, hash, expires_at)
+            values (${serverId}, ${createHash('sha256').update(token).digest()}, now() + interval '1 hour')`
+  const post = async (path: string, body: object) =>
+    fetch(`${url}/api/v1${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-forwarded-for': ELSEWHERE },
+      body: JSON.stringify(body),
+    })
+  const keys = { public_key: generateKeyPair().publicKey, identity_key: randomBytes(32).toString('base64') }
+  const enrolled = await post('/node/enroll', { token, ...keys, agent_version: '1.0.0', backend: 'kernel' })
+  assert.equal(enrolled.status, 200, await enrolled.text())
+  assert.equal((await post('/auth/login', { email: 'a@example.com', password: 'x' })).status, 403)
+})
+
+test('a node that was long away comes back from an address that was banned, and its customers with it', async (t) => {
+  const { url, sql, node } = await house(t)
+  await sql`insert into bans (network, id, reason, kind, until)
+            values (${LONG_AGO.address}, gen_random_uuid(), 'too many requests', 'automatic', now() + interval '1 hour')`
+  const status = async () =>
+    (await fetch(`${url}/api/v1/servers`, { headers: { 'x-forwarded-for': LONG_AGO.address } })).status
+  await until('the ban holds', async () => (await status()) === 429)
+  const linked = node(LONG_AGO.address, 'long ago')
+  await until('it is welcomed', () => linked.welcomed)
+  await until('its customers are heard again', async () => (await status()) === 401, 15_000)
 })
 
 test('calls from where a node’s customers come out count by user, for ten minutes after its link was up', async (t) => {

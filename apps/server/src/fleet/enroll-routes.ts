@@ -8,7 +8,8 @@ export function enrollRoutes(app: App, { acts }: { acts: Pick<Acts, 'db' | 'chan
   app.post(
     '/api/v1/node/enroll',
     {
-      config: { needs: 'public', rule: 'AUTH_LOGIN' },
+      // A node stands wherever its operator put it.
+      config: { needs: 'public', rule: 'AUTH_LOGIN', anywhere: true },
       schema: {
         tags: ['nodes'],
         summary: 'Enrol a node with the token of its server',

@@ -86,6 +86,7 @@ export class HttpHooks {
       isPublic,
       route: url,
       isUnknownRoute: false,
+      anywhere: config.anywhere === true,
       accounts: byAccount && isReadable(raw, BODY_LIMIT) ? () => this.#accountsOf(req) : null,
     }
   }

@@ -21,6 +21,8 @@ export type Call = {
   /** The route's pattern for the counters, never a path. */
   route: string
   isUnknownRoute: boolean
+  /** Country rules do not hold for it. */
+  anywhere?: boolean
   /** Reads the body and tells the accounts it names; null where none count. */
   accounts: (() => Promise<readonly string[]>) | null
 }
@@ -77,7 +79,7 @@ export class Judge {
 
   #assertCountry(call: Call, client: Client): void {
     const { countries, clients, fleet } = this.#state
-    if (!countries.active || client.listed || call.rule === 'HEALTH') return
+    if (!countries.active || client.listed || call.rule === 'HEALTH' || call.anywhere) return
     if (countries.permits(client.address) || clients.isPrivate(client.address) || fleet.has(client.address)) return
     this.#refuse(call, client, 'GEO', new Forbidden('The service is not available from here.'))
   }

@@ -31,6 +31,8 @@ declare module 'fastify' {
     needs?: string
     /** The rate-limit rule that judges the route; `API` when none is named. */
     rule?: string
+    /** Country rules do not hold here. */
+    anywhere?: boolean
     /** Takes `Idempotency-Key`; a name instead of `true` is shared by the routes that are one call. */
     idempotent?: boolean | string
   }
