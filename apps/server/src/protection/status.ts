@@ -1,4 +1,5 @@
-import { addressText, type Address } from './address/address.ts'
+import { addressText, networkText, type Address } from './address/address.ts'
+import { bannedMs } from './bans/bans.ts'
 import type { Wish } from './limiter/limiter.ts'
 import { seconds } from './refusals.ts'
 import { isSignIn, KEYS_OF, PREFIX_FACTOR, type RuleName } from './rules.ts'
@@ -29,12 +30,16 @@ const wait = (ms: number): number => (ms === 0 ? 0 : seconds(ms))
 export async function standingsOf(state: State, address: Address, rules: readonly RuleName[]) {
   const scoped = wishesAt(state, address, rules)
   const standings = await state.limiter.peek(scoped.map(({ wish }) => wish))
-  const left = state.bans.leftMs(address)
+  const { bans, fleet, clients } = state
+  const listed = clients.isListed(address)
+  const left = bannedMs({ listed, address }, bans, fleet)
+  const block = left > 0 ? bans.blockOf(address) : undefined
   return {
     ip: addressText(address),
     banned: left > 0,
     ban_seconds_left: wait(left),
-    listed: state.clients.isListed(address),
+    banned_block: block ? networkText(block) : null,
+    listed,
     rules: scoped.map(({ rule, scope, wish: { limit } }, i) => {
       const { remaining = 0, resetMs = 0, retryMs = 0 } = standings[i] ?? {}
       const all = limit.limit + limit.burst

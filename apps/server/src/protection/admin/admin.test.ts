@@ -3,6 +3,8 @@ import { after, test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { InjectOptions } from 'fastify'
 import { freshDatabase } from '../../platform/testing/index.ts'
+import { parseNetwork } from '../address/address.ts'
+import { writeAutomatic } from '../bans/store.ts'
 import { protectedApp, type KitOptions } from '../testing/kit.ts'
 import { adminProtectionRoutes } from './routes.ts'
 
@@ -74,6 +76,27 @@ test('a lifted ban, or a reset, leaves no failed attempts behind', async (t) => 
   assert.equal(await lift(), 204)
   assert.equal((await wrong()).status, 404)
   assert.equal((await wrong()).status, 404)
+})
+
+test('an address of a banned block is told the block, and lifting it lifts what came by itself, not what staff made', async (t) => {
+  const { call, send, protection } = await admin(t)
+  const at = (url: string) => send({ method: 'GET', url, remoteAddress: '2001:db8:f:1::1' })
+  const written = (text: string) => writeAutomatic(db.sql, parseNetwork(text) ?? assert.fail(), 'x', 600)
+  for (const text of ['2001:db8:f:1::/64', '2001:db8:f:2::/64', '2001:db8:f:3::/64'])
+    for (const news of await written(text)) protection.state.bans.apply(news)
+  const status = async () =>
+    (await call('GET', '/rate-limits/status/2001:db8:f:1::1')).body as { banned: boolean; banned_block: string | null }
+  assert.equal((await at('/plans')).code, 'IP_BANNED')
+  assert.equal((await status()).banned_block, '2001:db8:f:1::/64')
+  assert.equal((await call('DELETE', '/bans/2001:db8:f:1::1')).status, 204)
+  assert.equal((await at('/plans')).status, 200)
+  assert.deepEqual([(await status()).banned, (await status()).banned_block], [false, null])
+  assert.equal((await call('POST', '/bans', { ip: '2001:db8:f::/48', reason: 'x' })).status, 201)
+  const refused = await call('DELETE', '/bans/2001:db8:f:1::1')
+  assert.equal(refused.status, 404)
+  assert.match((refused.body as { error: { message: string } }).error.message, /2001:db8:f::\/48/)
+  assert.equal((await at('/plans')).code, 'IP_BANNED')
+  assert.equal((await call('DELETE', '/bans/2001:db8:f::%2F48')).status, 204)
 })
 
 test('who floods again is told at once how long the longer ban is', async (t) => {

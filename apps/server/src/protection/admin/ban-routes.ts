@@ -1,9 +1,10 @@
 import { z } from 'zod'
 import { audit } from '../../platform/audit.ts'
-import { invalidField, NotFound } from '../../platform/errors.ts'
+import { AppError, invalidField, NotFound } from '../../platform/errors.ts'
+import type { Db } from '../../platform/db/index.ts'
 import { listAnswer, listOf, PageQuery, type App } from '../../platform/http/index.ts'
 import { contains, networkOf, parseNetwork, type Address, type Network } from '../address/address.ts'
-import { listBans, removeBan, writeManual, type Ban } from '../bans/store.ts'
+import { banOver, listBans, removeBans, writeManual, type Ban } from '../bans/store.ts'
 import type { AdminProtectionDeps } from './deps.ts'
 import { forget } from './forget.ts'
 import { BanView, missing, NetworkParam, NewBan, refused, tags } from './schemas.ts'
@@ -33,6 +34,14 @@ const networkIn = (text: string): Network => {
   if (!network) throw new NotFound('The ban')
   return network
 }
+
+/** 404; where a wider ban by staff holds the address, that one is named, since only as a whole it can be lifted. */
+async function noBan(db: Db, network: Network): Promise<AppError> {
+  const over = await banOver(db, network)
+  if (over === undefined) return new NotFound('The ban')
+  return new AppError('NOT_FOUND', `There is no ban of its own; ${over} holds it and is lifted as a whole.`)
+}
+
 /** Bans: seen, made and lifted by staff. */
 export function banRoutes(app: App, { protection, db, callerOf }: AdminProtectionDeps): void {
   const { state } = protection
@@ -93,24 +102,26 @@ export function banRoutes(app: App, { protection, db, callerOf }: AdminProtectio
       config,
       schema: {
         tags,
-        summary: 'Lift a ban; the `/` of a network is written `%2F`',
+        summary: 'Lift a ban, and wider ones that came by themselves; the `/` of a network is written `%2F`',
         params: NetworkParam,
         response: { 204: z.null(), ...missing },
       },
     },
     async (req, reply) => {
       const network = networkIn(req.params.ip)
-      await db.begin(async (tx) => {
-        const id = await removeBan(tx, network)
-        if (id === undefined) throw new NotFound('The ban')
-        await audit(tx, {
-          actor: callerOf(req).userId,
-          action: 'ban.lifted',
-          subject: { type: 'ban', id },
-          requestId: req.id,
-        })
+      const lifted = await db.begin(async (tx) => {
+        const removed = await removeBans(tx, network)
+        if (removed.length === 0) throw await noBan(tx, network)
+        for (const { id } of removed)
+          await audit(tx, {
+            actor: callerOf(req).userId,
+            action: 'ban.lifted',
+            subject: { type: 'ban', id },
+            requestId: req.id,
+          })
+        return removed
       })
-      await state.bans.spread({ network, leftMs: 0, byStaff: true })
+      for (const ban of lifted) await state.bans.spread({ network: ban.network, leftMs: 0, byStaff: true })
       // One more failed attempt must not ban again what was just forgiven.
       await forget(protection, [state.suspicion.attemptsOf(state.ids.ofAddress(network))])
       return reply.code(204).send(null)

@@ -103,6 +103,7 @@ export function limitRoutes(app: App, { protection, db, callerOf }: AdminProtect
             ip: z.string(),
             banned: z.boolean(),
             ban_seconds_left: z.int(),
+            banned_block: z.string().nullable().meta({ description: 'the address or network whose ban holds it' }),
             listed: z.boolean(),
             rules: z.array(RuleState),
           }),

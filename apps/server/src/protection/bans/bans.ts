@@ -19,7 +19,7 @@ const MAX_WAITING = 10_000
 
 type Waiting = { network: Network; reason: string; seconds: number }
 /** When it ends by the monotonic clock, and who made it. */
-type Held = { readonly until: number; readonly byStaff: boolean }
+type Held = { readonly network: Network; readonly until: number; readonly byStaff: boolean }
 type Changed = { network: Network; held: Held | null }
 type Deps = { sql: Sql; kv: Kv; log: Log; now: Now }
 
@@ -63,8 +63,14 @@ export class Bans {
     return held === undefined ? 0 : held.until - now
   }
 
+  /** The block by which `address` is banned. */
+  blockOf(address: Address): Network | undefined {
+    const now = this.#deps.now()
+    return this.#held.find(address, ({ until }) => until > now)?.network
+  }
+
   apply({ network, leftMs, byStaff }: BanNews): void {
-    const held = leftMs > 0 ? { until: this.#deps.now() + leftMs, byStaff } : null
+    const held = leftMs > 0 ? { network, until: this.#deps.now() + leftMs, byStaff } : null
     this.#meanwhile?.push({ network, held })
     if (held) this.#held.set(network, held)
     else this.#held.delete(network)
@@ -97,7 +103,7 @@ export class Bans {
     const fresh = new NetworkMap<Held>()
     const now = this.#deps.now()
     const inForce = await bansInForce(this.#deps.sql).finally(() => (this.#meanwhile = null))
-    for (const { network, leftMs, byStaff } of inForce) fresh.set(network, { until: now + leftMs, byStaff })
+    for (const { network, leftMs, byStaff } of inForce) fresh.set(network, { network, until: now + leftMs, byStaff })
     for (const { network } of this.#waiting) {
       const held = this.#held.get(network)
       if (held !== undefined) fresh.set(network, held)
@@ -166,7 +172,7 @@ export class Bans {
  * Milliseconds for which a caller is refused as banned. A listed one never is; one of our own nodes, behind whose address
  * many customers are, only by a person.
  */
-export function bannedMs({ listed, address }: Client, bans: Bans, fleet: Fleet): number {
+export function bannedMs({ listed, address }: Pick<Client, 'listed' | 'address'>, bans: Bans, fleet: Fleet): number {
   if (listed) return 0
   const left = bans.leftMs(address)
   return left > 0 && fleet.has(address) ? bans.leftByStaffMs(address) : left

@@ -98,11 +98,29 @@ export async function writeManual(
   return row
 }
 
-/** Lifts a ban and forgets that there was one. @returns its id, undefined when there is none in force */
-export async function removeBan(db: Db, network: Network): Promise<string | undefined> {
-  const [row] = await db<{ id: string }[]>`
-    delete from bans where network = ${networkText(network)}::cidr and until > clock_timestamp() returning id`
-  return row?.id
+/**
+ * Lifts the ban of a block, and what came by itself on wider ones that hold it; forgets that there were any.
+ * @returns what was lifted, nothing when there is none in force
+ */
+export const removeBans = async (db: Db, network: Network): Promise<{ id: string; network: Network }[]> => {
+  const rows = await db<{ id: string; network: string }[]>`
+    delete from bans
+     where network >>= ${networkText(network)}::cidr and until > clock_timestamp()
+       and (network = ${networkText(network)}::cidr or kind = 'automatic')
+    returning id, network::text`
+  return rows.flatMap(({ id, network: text }) => {
+    const lifted = parseNetwork(text)
+    return lifted ? [{ id, network: lifted }] : []
+  })
+}
+
+/** The narrowest block in force that holds this one, as text. */
+export async function banOver(db: Db, network: Network): Promise<string | undefined> {
+  const [row] = await db<{ network: string }[]>`
+    select network::text from bans
+     where network >>= ${networkText(network)}::cidr and until > clock_timestamp()
+     order by masklen(network) desc limit 1`
+  return row?.network
 }
 
 /** Bans in force, newest first. */
