@@ -10,7 +10,8 @@ const Payload = z.object({
   subscription: z.string(),
   why: z.enum(['duplicate', 'orphan', 'refunded', 'disputed', 'unpaid', 'ended']),
   refund: z.array(z.string()),
-  void: z.array(z.string()),
+  // Jobs of an earlier release name none.
+  void: z.array(z.string()).default([]),
 }) satisfies z.ZodType<ActPayload>
 
 /** A charge that cannot be given back any more has been, or its bank did it. */
