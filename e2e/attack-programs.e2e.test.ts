@@ -60,6 +60,7 @@ const SHAPES = [
   String.raw`(?:nft|wireguard-go|conntrack) --version`,
   String.raw`ip -V`,
   String.raw`ip -details -json address show dev ${WG}`,
+  String.raw`ip -json -[46] route show default`,
   String.raw`ip link (?:add|delete) dev wgp[0-9a-f]{8}(?: type wireguard)?`,
   String.raw`ip link set dev ${WG} (?:up|mtu \d+|alias wg:[\w-]{12})`,
   String.raw`ip address (?:replace|delete) ${ADDRESS} dev ${WG}`,
