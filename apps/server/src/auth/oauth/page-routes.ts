@@ -21,6 +21,7 @@ import {
 import { consentPage } from './pages/consent.ts'
 import { signInPage } from './pages/sign-in.ts'
 import type { OAuthParts } from './provider.ts'
+import { redirectMatches } from './redirects.ts'
 import { standIn } from './stand-in.ts'
 
 const params = z.strictObject({ uid: z.string().regex(/^[\w-]{20,64}$/) })
@@ -54,6 +55,8 @@ export function pageRoutes(app: App, parts: OAuthParts, provider: Provider): voi
     const client = await clientById(parts.db, String(interaction.params.client_id))
     if (!client) throw new Forbidden('This app is not registered any more.')
     const redirectUri = interaction.params.redirect_uri as string | undefined
+    if (redirectUri !== undefined && !redirectMatches(client.redirect_uris, redirectUri))
+      throw new Forbidden('The address to send you back to is not registered for this app any more.')
     return { interaction, client, at: `/oauth/interaction/${uid}`, csrf: csrfOf(parts, uid), redirectUri }
   }
 

@@ -210,6 +210,20 @@ test('addresses come from PUBLIC_URL whatever Host and forwarding headers say', 
   assert.ok(back.url.startsWith(`${REDIRECT}?code=`))
 })
 
+test('an address that was taken off an app while a page is open gets no code', async () => {
+  const { sql } = house.database
+  const { browser, page } = await atSignIn()
+  const asked = await signIn(browser, page, 'ada@example.com')
+  await sql`update oauth_clients set redirect_uris = '{https://new.example/}' where client_id = ${NATIVE.client_id}`
+  for (const decision of ['allow', 'deny']) {
+    const refused = await browser.submit(asked, '/consent', { decision })
+    assert.deepEqual([refused.status, refused.headers.location], [403, undefined])
+    assert.match(refused.text, /not registered for this app any more/)
+  }
+  await sql`update oauth_clients set redirect_uris = ${NATIVE.redirect_uris} where client_id = ${NATIVE.client_id}`
+  assert.match((await allow(browser, asked)).url, /[?&]code=/)
+})
+
 test('what there is not, and wrong methods, are told as RFC 6749 says, below /oauth and /.well-known', async () => {
   for (const [method, url, status, allow] of [
     ['GET', '/oauth/token', 405, 'POST'],
