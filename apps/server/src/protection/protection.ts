@@ -24,7 +24,7 @@ import { Fleet } from './fleet-addresses.ts'
 import { Countries, type CountryOf } from './geo.ts'
 import { HttpHooks } from './hook.ts'
 import type { Identify } from './identity.ts'
-import { Judge } from './judge.ts'
+import { Judge, type Told } from './judge.ts'
 import { CallerIds } from './keys.ts'
 import type { Limiter, Now } from './limiter/limiter.ts'
 import { MemoryLimiter } from './limiter/memory.ts'
@@ -72,7 +72,7 @@ export type Protection = {
   /** Answers banned addresses before the router and bounds connections. Before listening. */
   shield(server: Server): void
   /** For `Upgrades`. */
-  protectUpgrade(raw: IncomingMessage, target: UpgradeTarget): Promise<void>
+  protectUpgrade(raw: IncomingMessage, target: UpgradeTarget): Promise<Told>
   attempts: Attempts
   /** The one client address that counts, as text: for limits, distance and country; never for a log or a table. */
   addressOf(req: IncomingMessage): string

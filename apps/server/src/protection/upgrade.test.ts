@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { WebSocket } from 'ws'
@@ -31,7 +32,9 @@ async function sockets(t: TestContext): Promise<Kit & { open(path: string, token
       const headers = token ? { authorization: `Bearer ${token}` } : {}
       const ws = new WebSocket(`ws://127.0.0.1:${port}${path}`, { headers })
       ws.on('error', () => undefined)
-      const opened = once(ws, 'open').then((): Opened => ({ status: 101, headers: {} }))
+      let headers101 = {}
+      ws.on('upgrade', (res: IncomingMessage) => (headers101 = res.headers))
+      const opened = once(ws, 'open').then((): Opened => ({ status: 101, headers: headers101 }))
       const refused = once(ws, 'unexpected-response').then(async (args): Promise<Opened> => {
         const res = args[1] as NodeJS.ReadableStream & { statusCode: number; headers: Record<string, unknown> }
         let text = ''
@@ -48,7 +51,9 @@ async function sockets(t: TestContext): Promise<Kit & { open(path: string, token
 
 test('opens are limited by user; the refusal is the contract’s answer before the upgrade', async (t) => {
   const { open } = await sockets(t)
-  for (let i = 0; i < 7; i++) assert.equal((await open('/ws/connection/u', 'user-1')).status, 101)
+  const first = await open('/ws/connection/u', 'user-1')
+  assert.deepEqual([first.status, first.headers['x-ratelimit-remaining']], [101, '6'])
+  for (let i = 0; i < 6; i++) assert.equal((await open('/ws/connection/u', 'user-1')).status, 101)
   const refused = await open('/ws/connection/u', 'user-1')
   assert.deepEqual([refused.status, refused.code], [429, 'RATE_LIMITED'])
   assert.equal(refused.headers['x-ratelimit-limit'], '7')
@@ -58,7 +63,8 @@ test('opens are limited by user; the refusal is the contract’s answer before t
 
 test('a path without a socket counts as an unknown route', async (t) => {
   const { open, protection } = await sockets(t)
-  assert.equal((await open('/ws/nowhere')).status, 404)
+  const refused = await open('/ws/nowhere')
+  assert.deepEqual([refused.status, refused.headers['x-ratelimit-remaining']], [404, '79'])
   assert.equal(protection.state.suspicion.counted.get('unknown-route'), 1)
 })
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { Judge } from './judge.ts'
+import type { Judge, Told } from './judge.ts'
 import { ruleOf } from './hook.ts'
 
 /** What the judge needs to know of a socket's route; undefined where there is none. */
@@ -8,10 +8,12 @@ export type UpgradeTarget = { path: string; rule?: string | undefined } | undefi
 /**
  * Judges a WebSocket upgrade before it is answered: bans, floods, the address, and `WEBSOCKET` for the user whose token
  * holds. An open by ticket names its user only later: that room spends `WEBSOCKET` itself. A node's link is not counted.
+ * @returns headers of the answer, whatever it will be
  */
-export async function judgeUpgrade(judge: Judge, raw: IncomingMessage, target: UpgradeTarget): Promise<void> {
+export async function judgeUpgrade(judge: Judge, raw: IncomingMessage, target: UpgradeTarget): Promise<Told> {
   const rule = target ? ruleOf(target.rule ?? 'WEBSOCKET') : 'API'
   const call = { raw, rule, isPublic: false, route: target?.path ?? 'unknown', isUnknownRoute: !target, accounts: null }
-  if (rule === 'NODE_LINK') judge.assertWelcome(call)
-  else await judge.judge(call)
+  if (rule !== 'NODE_LINK') return judge.judge(call)
+  judge.assertWelcome(call)
+  return null
 }

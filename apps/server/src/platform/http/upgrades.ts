@@ -34,11 +34,17 @@ export type UpgradeRoute = {
   handle(req: UpgradeRequest, accept: Accept): Promise<void>
 }
 
-/** Judges an upgrade before it is answered. @param route the one it is for; undefined where there is none */
+type Headers = Readonly<Record<string, string>>
+
+/**
+ * Judges an upgrade before it is answered.
+ * @param route the one it is for; undefined where there is none
+ * @returns headers for the answer, be it the handshake or a refusal; null for none
+ */
 export type Protect = (
   req: IncomingMessage,
   route: { path: string; rule?: string | undefined } | undefined,
-) => Promise<void>
+) => Promise<Headers | null>
 
 type Store = { route: UpgradeRoute; server: WebSocketServer }
 
@@ -68,6 +74,7 @@ export class Upgrades {
     maxParamLength: MAX_HEADER_SIZE,
   })
   readonly #selected = new WeakMap<IncomingMessage, string>()
+  readonly #told = new WeakMap<IncomingMessage, Headers>()
   readonly #servers: WebSocketServer[] = []
   readonly #config: Pick<Config, 'ALLOWED_HOSTS' | 'CORS_ORIGINS' | 'PUBLIC_URL'>
   readonly #log: Log
@@ -99,6 +106,9 @@ export class Upgrades {
       clientTracking: true,
       handleProtocols: (_offered, req) => this.#selected.get(req) ?? false,
     })
+    server.on('headers', (lines, req) => {
+      for (const [name, value] of Object.entries(this.#told.get(req) ?? {})) lines.push(`${name}: ${value}`)
+    })
     this.#servers.push(server)
     this.#router.on('GET', route.path, () => undefined, { route, server } satisfies Store)
   }
@@ -107,7 +117,7 @@ export class Upgrades {
     http.on('upgrade', (raw, socket, head) => {
       const id = requestId(raw)
       socket.on('error', () => socket.destroy())
-      this.#judge(raw, socket, head, id).catch((error: unknown) => this.#refuse(socket, id, error))
+      this.#judge(raw, socket, head, id).catch((error: unknown) => this.#refuse(raw, socket, id, error))
     })
   }
 
@@ -115,7 +125,8 @@ export class Upgrades {
     if (this.#closing) throw new Unavailable('The service is restarting.')
     const target = canonicalTarget(raw.url ?? '/')
     const found = this.#router.find('GET', target.split('?')[0] ?? '')
-    await this.#protect?.(raw, (found?.store as Store | undefined)?.route)
+    const told = await this.#protect?.(raw, (found?.store as Store | undefined)?.route)
+    if (told) this.#told.set(raw, told)
     assertOneReading(raw)
     assertHost(raw.headers.host, this.#config.ALLOWED_HOSTS)
     assertVersion(raw.headers['x-api-version'])
@@ -145,7 +156,7 @@ export class Upgrades {
     })
   }
 
-  #refuse(socket: Duplex, id: string, error: unknown): void {
+  #refuse(raw: IncomingMessage, socket: Duplex, id: string, error: unknown): void {
     if (socket.destroyed) return
     const known = toAppError(error)
     if (known.code === 'INTERNAL') this.#log.error({ err: error, request_id: id }, 'upgrade failed')
@@ -156,6 +167,7 @@ export class Upgrades {
       'content-type': 'application/json; charset=utf-8',
       'content-length': String(Buffer.byteLength(body)),
       connection: 'close',
+      ...this.#told.get(raw),
       ...known.headers,
       ...(known.more.retry_after === undefined ? {} : { 'retry-after': String(known.more.retry_after) }),
       ...(known.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
