@@ -10,12 +10,14 @@ import { defer } from '../platform/testing/index.ts'
 import { parseNetwork } from './address/address.ts'
 import { protectedApp, type Kit } from './testing/kit.ts'
 
+type Sockets = Kit & { open(path: string, token?: string, headers?: Record<string, string>): Promise<Opened> }
 type Opened = { status: number; headers: Record<string, unknown>; code?: string }
 
-async function sockets(t: TestContext): Promise<Kit & { open(path: string, token?: string): Promise<Opened> }> {
-  const kit = await protectedApp(t, { env: { IP_RATE_LIMIT: '1000', DDOS_THRESHOLD: '5000' } })
-  const config = { ALLOWED_HOSTS: [], CORS_ORIGINS: [], PUBLIC_URL: undefined }
-  const upgrades = new Upgrades(config, createLog('silent'), kit.protection.protectUpgrade)
+async function sockets(t: TestContext, env: Record<string, string> = {}, PUBLIC_URL?: string): Promise<Sockets> {
+  const kit = await protectedApp(t, { env: { IP_RATE_LIMIT: '1000', DDOS_THRESHOLD: '5000', ...env } })
+  const config = { ALLOWED_HOSTS: [], CORS_ORIGINS: [], PUBLIC_URL }
+  const { protectUpgrade, arrivesByHttps } = kit.protection
+  const upgrades = new Upgrades(config, createLog('silent'), protectUpgrade, arrivesByHttps)
   const handle = {
     maxPayload: 1_024,
     handle: async (_: unknown, accept: () => Promise<WebSocket>) => void (await accept()),
@@ -28,8 +30,8 @@ async function sockets(t: TestContext): Promise<Kit & { open(path: string, token
   const { port } = kit.app.server.address() as AddressInfo
   return {
     ...kit,
-    async open(path, token) {
-      const headers = token ? { authorization: `Bearer ${token}` } : {}
+    async open(path, token, more = {}) {
+      const headers = token ? { ...more, authorization: `Bearer ${token}` } : more
       const ws = new WebSocket(`ws://127.0.0.1:${port}${path}`, { headers })
       ws.on('error', () => undefined)
       let headers101 = {}
@@ -59,6 +61,19 @@ test('opens are limited by user; the refusal is the contract’s answer before t
   assert.equal(refused.headers['x-ratelimit-limit'], '7')
   assert.equal(refused.headers['retry-after'], refused.headers['x-ratelimit-reset'])
   assert.equal((await open('/ws/connection/u', 'user-2')).status, 101)
+})
+
+test('in the clear no socket opens where our address is https; only a trusted proxy can say how the caller came', async (t) => {
+  const saying = (proto: string) => ({ 'x-forwarded-proto': proto, 'x-forwarded-for': '198.51.100.7' })
+  const plain = await sockets(t, {}, 'https://vpn.example')
+  for (const headers of [{}, saying('https')]) {
+    const refused = await plain.open('/ws/connection/u', 'user-1', headers)
+    assert.deepEqual([refused.status, refused.code], [403, 'FORBIDDEN'])
+  }
+  const behind = await sockets(t, { TRUSTED_PROXIES: '127.0.0.1' }, 'https://vpn.example')
+  assert.equal((await behind.open('/ws/connection/u', 'user-1', saying('https'))).status, 101)
+  assert.equal((await behind.open('/ws/connection/u', 'user-1', saying('http'))).status, 403)
+  assert.equal((await behind.open('/ws/connection/u', 'user-1')).status, 403)
 })
 
 test('a path without a socket counts as an unknown route', async (t) => {
