@@ -2,6 +2,7 @@ import { composeServer, type ComposedServer } from './compose.ts'
 import { explain } from './explain.ts'
 import { ConfigError, parseConfig, readEnv, type Config, type Env } from './platform/config/index.ts'
 import { createLog } from './platform/log.ts'
+import { runtimeWarning } from './platform/runtime.ts'
 import { readProtectionConfig, type ReadConfig } from './protection/index.ts'
 import { startFoundation, withRealPort } from './start.ts'
 
@@ -38,7 +39,7 @@ export async function startServer(env: Env = readEnv(process.env)): Promise<Runn
   const { config: settings, protecting } = readSettings(env)
   const config = await withRealPort(settings)
   const log = createLog(config.LOG_LEVEL)
-  for (const warning of protecting.warnings) log.warn(warning)
+  for (const warning of [runtimeWarning(process.version) ?? [], protecting.warnings].flat()) log.warn(warning)
   const foundation = await startFoundation(config, log)
   let server: ComposedServer | undefined
   const stop = async () => {
