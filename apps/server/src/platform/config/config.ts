@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import type { Env } from './env.ts'
-import { addresses, flag, list, networks, origin, postgresUrl, redisUrl, whole } from './fields.ts'
+import { addresses, flag, list, origin, postgresUrl, redisUrl, whole } from './fields.ts'
 
 const EXAMPLE_VALUES = /change[-_ ]?(me|in[-_ ]?production)|^(secret|password|example|your)\b/i
 const MIN_HS256_BYTES = 32
@@ -48,7 +48,6 @@ const schema = z.object({
   MAIL: z.enum(['on', 'off']).default('on'),
   ALLOWED_HOSTS: list.default([]),
   CORS_ORIGINS: list.pipe(z.array(origin)).default([]),
-  TRUSTED_PROXIES: networks.default([]),
   WS_QUERY_JWT: flag.default(true),
   METRICS_TOKEN: z.string().min(16, 'must be 16 characters or more').optional(),
   VPN_SUBNET: z

@@ -31,16 +31,6 @@ export const list = z.string().transform((text, context): string[] => {
   }
 })
 
-const isCidr = (text: string): boolean => {
-  const [address = '', length, rest] = text.split('/')
-  const family = isIP(address)
-  if (family === 0 || rest !== undefined) return false
-  return length === undefined || (/^\d{1,3}$/.test(length) && Number(length) <= (family === 4 ? 32 : 128))
-}
-
-/** Addresses and CIDRs, IPv4 and IPv6. */
-export const networks = list.refine((items) => items.every(isCidr), 'must be addresses or networks such as 10.0.0.0/8')
-
 export const addresses = list.refine((items) => items.every((item) => isIP(item) !== 0), 'must be IP addresses')
 
 /** An http(s) address without path, query or user: what links are made from. */
