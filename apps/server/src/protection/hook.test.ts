@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { InjectOptions } from 'fastify'
-import { protectedApp } from './testing/kit.ts'
+import { protectedApp, type KitOptions } from './testing/kit.ts'
 import { A, admittedOf, as, B, get, login } from './testing/requests.ts'
 
 test('an address gets the limit and burst of the API rule, then 429 with the wait, and its headers say so all along', async (t) => {
@@ -222,4 +222,19 @@ test('a spent try is given back by a success, and the crowd gets no more than on
   await got[0]?.()
   await kit.protection.attempts.spend('AUTH_FACTOR', 'account')
   await assert.rejects(kit.protection.attempts.spend('AUTH_FACTOR', 'account'), { code: 'RATE_LIMITED' })
+})
+
+test('a refusal has the form of the routes it is on, whatever the caller says it accepts', async (t) => {
+  const routes: KitOptions['routes'] = (app) =>
+    void app.register(async (pages) => {
+      pages.setErrorHandler((_error, _req, reply) => void reply.code(429).type('text/html').send('<p>Later.'))
+      pages.get('/oauth/page', { config: { needs: 'public' } }, async () => ({}))
+    })
+  const kit = await protectedApp(t, { routes, env: { RATE_LIMIT_API: '1/60s+0' } })
+  await kit.app.inject(get('/oauth/page'))
+  for (const accept of ['application/json', 'text/html', '*/*']) {
+    const page = await kit.app.inject(get('/oauth/page', A, { accept }))
+    assert.deepEqual([page.statusCode, page.body], [429, '<p>Later.'], accept)
+    assert.equal((await kit.send(get('/plans', A, { accept }))).code, 'RATE_LIMITED', accept)
+  }
 })
