@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { IncomingMessage } from 'node:http'
 import { after, test } from 'node:test'
+import { authorize, registerApps } from './oauth/testing/apps.ts'
 import { openHouse, openTwoInstances, PASSWORD, type LoginBody } from './testing/house.ts'
 
 const house = await openHouse({ after })
@@ -145,10 +146,13 @@ test('a session shows the country it was opened from, and nothing is kept of the
   const placed = await openHouse(t, { countryOf })
   const { token } = await placed.member('placed@example.com')
   await placed.call('POST', '/auth/login?session=cookie', { body: { email: 'placed@example.com', password: PASSWORD } })
+  await registerApps(placed)
+  await authorize(placed, 'placed@example.com')
   const list = await placed.call('GET', '/auth/sessions', { token })
   assert.deepEqual(
     list.json<{ data: { country: string | null }[] }>().data.map(({ country }) => country),
-    ['NL', 'NL'],
+    ['NL', 'NL', 'NL'],
+    'by token, by cookie and of an app',
   )
   const rows = await placed.database.sql`select s::text as row from sessions s`
   assert.ok(rows.every(({ row }) => !String(row).includes('127.0.0.1')))
