@@ -7,13 +7,13 @@ import { ACT_JOB } from './acts-queue.ts'
 import { actJob } from './acts.ts'
 import { billingAdminRoutes } from './admin-routes.ts'
 import { FORGET_JOB, forgetJob, requeueForgets, resolveJob, syncJob, tidyJob } from './event-jobs.ts'
+import { settleHome } from './home.ts'
 import { Inbox, requeueEvents, RESOLVE_JOB, SYNC_JOB } from './inbox.ts'
 import { LIFECYCLE_JOB, lifecycleJob, sweepJob } from './lifecycle.ts'
 import { MAIL_JOB, mailJob } from './mails.ts'
 import { TIDY_JOB } from './orders.ts'
 import type { BillingDeps, Parts } from './parts.ts'
 import { paymentRoutes } from './payment-routes.ts'
-import { forgetStripePrices } from './plan-store.ts'
 import { adoptConfiguredPrices, syncPrices } from './prices.ts'
 import { reconcile, RECONCILE_JOB, reconcileJob, type Drift } from './reconcile.ts'
 import { REFUND_JOB, refundJob } from './refunds.ts'
@@ -69,10 +69,6 @@ export function createBilling(deps: BillingDeps): Billing {
 
   async function startStandin(url: string): Promise<void> {
     standin = await StripeStandin.start({ file: join(config.DATA_DIR, 'stripe-standin.json'), follow: true })
-    // Another data folder or another Stripe before: what it made is made again.
-    const [known] = await db<{ stripe_price_id: string }[]>`
-      select stripe_price_id from plan_prices where stripe_price_id is not null limit 1`
-    if (known && !standin.store.find('price', known.stripe_price_id)) await forgetStripePrices(db)
     standin.delivery.to(`${url}/api/v1/payments/webhook`)
     secrets = [standin.webhookSecret]
     gate = openStripe({ key: standin.apiKey, base: standin.base })
@@ -117,6 +113,11 @@ export function createBilling(deps: BillingDeps): Billing {
     async start(url) {
       if (config.STRIPE_STANDIN) await startStandin(url)
       if (!gate) return
+      try {
+        await settleHome(db, gate, log)
+      } catch (err) {
+        log.error({ err }, 'it could not be asked which account of Stripe the key is of')
+      }
       await requeueEvents(db, 0)
       await requeueForgets(db)
       if (secrets.length === 0)

@@ -1,5 +1,5 @@
 import { audit } from '../platform/audit.ts'
-import { maybeOne, violatedConstraint, type Tx } from '../platform/db/index.ts'
+import { maybeOne, violatedConstraint, type Db, type Tx } from '../platform/db/index.ts'
 import { Conflict, invalidField, NotFound } from '../platform/errors.ts'
 import { newId } from '../platform/ids.ts'
 import { endAtStripe } from './acts.ts'
@@ -8,7 +8,7 @@ import { nextAct } from './change.ts'
 import { knownCustomer } from './customers.ts'
 import { nowOf, type Parts } from './parts.ts'
 import { planById } from './plan-store.ts'
-import { asking } from './stripe.ts'
+import { asking, isMissing } from './stripe.ts'
 import { settleGrants } from './sync-store.ts'
 import { endWhatIsTooMuch } from './shrink.ts'
 import { syncCustomer } from './sync.ts'
@@ -25,13 +25,18 @@ type Live = {
   end_date: Date | null
   plan_id: string
   stripe_subscription_id: string | null
+  /** False for one of another account or mode of Stripe: it runs out here, and nothing can be asked about it there. */
+  known_at_stripe: boolean
 }
 
+const columns = (db: Db) => db`
+  id, source, status, end_date, plan_id, stripe_subscription_id,
+  exists (select from billing_customers c
+           where c.id = customer_id and c.stripe_customer_id is not null) as known_at_stripe`
 const lockUser = (tx: Tx, userId: string) => tx`select from users where id = ${userId} for no key update`
 const lockLive = (tx: Tx, userId: string): Promise<Live | undefined> =>
   maybeOne(tx<Live[]>`
-    select id, source, status, end_date, plan_id, stripe_subscription_id from subscriptions
-     where user_id = ${userId} and status in ('active', 'past_due') for update`)
+    select ${columns(tx)} from subscriptions where user_id = ${userId} and status in ('active', 'past_due') for update`)
 
 /**
  * Gives a plan for some days; on top of the same plan that was given before. Also one that is no longer sold: a voucher
@@ -84,8 +89,7 @@ const notedAct = (parts: Parts, subscriptionId: string, note: Note): Promise<str
 
 async function extend(parts: Parts, userId: string, days: number, note: Note): Promise<void> {
   const live = await maybeOne(parts.db<Live[]>`
-    select id, source, status, end_date, plan_id, stripe_subscription_id from subscriptions
-     where user_id = ${userId} and status in ('active', 'past_due')`)
+    select ${columns(parts.db)} from subscriptions where user_id = ${userId} and status in ('active', 'past_due')`)
   if (!live) throw new Conflict('There is no plan to extend.')
   if (live.status === 'past_due') throw new Conflict('A payment is missing: it must be paid first.')
   if (live.source !== 'stripe') {
@@ -116,17 +120,21 @@ async function extend(parts: Parts, userId: string, days: number, note: Note): P
   })
 }
 
+async function endHere(parts: Parts, tx: Tx, userId: string, { id }: Live): Promise<void> {
+  const now = nowOf(parts)
+  await tx`
+    update subscriptions set status = 'canceled', end_date = least(end_date, ${now}), ended_at = ${now}, updated_at = clock_timestamp()
+     where id = ${id} and status <> 'canceled'`
+  await endWhatIsTooMuch(parts, tx, userId)
+}
+
 async function cancelNow(parts: Parts, userId: string, note: Note): Promise<void> {
   const live = await parts.db.begin(async (tx) => {
     await lockUser(tx, userId)
     const found = await lockLive(tx, userId)
     if (!found) throw new Conflict('There is no plan to cancel.')
-    if (found.source === 'stripe') return found
-    const now = nowOf(parts)
-    await tx`
-      update subscriptions set status = 'canceled', end_date = least(end_date, ${now}), ended_at = ${now}, updated_at = clock_timestamp()
-       where id = ${found.id}`
-    await endWhatIsTooMuch(parts, tx, userId)
+    if (found.source === 'stripe' && found.known_at_stripe) return found
+    await endHere(parts, tx, userId, found)
     await note(tx)
     return undefined
   })
@@ -135,7 +143,14 @@ async function cancelNow(parts: Parts, userId: string, note: Note): Promise<void
   const id = live.stripe_subscription_id
   if (!customer || id === null) throw new Conflict('There is no plan to cancel.')
   await asking(async () => {
-    await endAtStripe(parts, id, await notedAct(parts, live.id, note))
+    const key = await notedAct(parts, live.id, note)
+    try {
+      await endAtStripe(parts, id, key)
+    } catch (error) {
+      if (!isMissing(error)) throw error
+      // Of another account or mode of Stripe, while the customer is known in both.
+      await parts.db.begin((tx) => endHere(parts, tx, userId, live))
+    }
     await syncCustomer(parts, customer)
   })
 }

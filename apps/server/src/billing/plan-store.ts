@@ -57,9 +57,6 @@ export const unknownPrices = (db: Db): Promise<PlanPrice[]> => db<PlanPrice[]>`
 export const setStripePrice = (db: Db, id: string, stripePriceId: string) => db`
   update plan_prices set stripe_price_id = ${stripePriceId} where id = ${id}`
 
-/** Forgets which prices Stripe knew: it is another Stripe. */
-export const forgetStripePrices = (db: Db) => db`update plan_prices set stripe_price_id = null`
-
 /** Every price of ours that Stripe knows, those of the past included. */
 export async function plansOfPrices(db: Db): Promise<Map<string, PlanOfPrice>> {
   const rows = await db<{ stripe_price_id: string; plan_id: string; billing_period: 'monthly' | 'yearly' }[]>`

@@ -143,7 +143,7 @@ const dueRefund = (db: Db, id: string): Promise<Due | undefined> =>
            p.amount_minor - (select sum(o.amount_minor) from refunds o
                               where o.payment_id = p.id and o.status <> 'failed') as left_minor
       from refunds r join payments p on p.id = r.payment_id join billing_customers c on c.id = p.customer_id
-     where r.id = ${id} and r.status = 'pending' and r.stripe_refund_id is null`)
+     where r.id = ${id} and r.status = 'pending' and r.stripe_refund_id is null and c.stripe_customer_id is not null`)
 
 async function refuse(parts: Parts, { id }: Due, code: string | undefined): Promise<void> {
   await parts.db`update refunds set status = 'failed' where id = ${id} and stripe_refund_id is null`
@@ -179,9 +179,10 @@ export async function performRefund(parts: Parts, refundId: string): Promise<voi
   const customer: KnownCustomer = { ...due, id: due.customer_id }
   if (await wasMade(parts, due, customer)) return
   const { sdk } = parts.stripe()
-  if (due.by_user && (await wasChangedAfter(sdk, due))) return refuse(parts, due, 'plan_changed')
-  const credit = await takeCredit(sdk, due, Number(due.left_minor), due.id)
+  let credit = 0
   try {
+    if (due.by_user && (await wasChangedAfter(sdk, due))) return await refuse(parts, due, 'plan_changed')
+    credit = await takeCredit(sdk, due, Number(due.left_minor), due.id)
     const made = await sdk.refunds.create(
       {
         charge: due.stripe_charge_id,

@@ -123,6 +123,7 @@ test('a refund above the charge is refused', async (t) => {
 const DESCRIBED: Record<string, [file: string, name: string]> = {
   'POST /v1/customers': ['Customers', 'CustomerCreateParams'],
   'POST /v1/customers/:id': ['Customers', 'CustomerUpdateParams'],
+  'POST /v1/customers/:id/balance_transactions': ['Customers', 'CustomerCreateBalanceTransactionParams'],
   'POST /v1/payment_methods/:id/attach': ['PaymentMethods', 'PaymentMethodAttachParams'],
   'POST /v1/setup_intents': ['SetupIntents', 'SetupIntentCreateParams'],
   'POST /v1/billing_portal/sessions': ['BillingPortal/Sessions', 'SessionCreateParams'],

@@ -63,6 +63,8 @@ export class StripeStandin {
     })
     const { port } = standin.#server.address() as AddressInfo
     standin.#base = `http://127.0.0.1:${port}`
+    // What a file of an earlier version did not have, it has from now on.
+    standin.#save()
     if (options.follow) standin.#timer = setInterval(() => standin.#followClock(), 1_000).unref()
     return standin
   }

@@ -37,6 +37,14 @@ export const MONEY: Record<string, Table> = {
     sealed: { user_id: 'whose', stripe_customer_id: 'name at Stripe' },
     other: 'sync_begun sync_applied acts erased_at forgotten_at delete_after',
   },
+  billing_ids_aside: {
+    whose: PAYER,
+    atErasure: 'unlink',
+    kept: 'with the payer, while another account or mode of Stripe is used',
+    personal: {},
+    sealed: { customer_id: 'whose', stripe_id: 'name at Stripe' },
+    other: 'home price_id',
+  },
   billing_orders: {
     whose: PAYER,
     atErasure: 'unlink',
