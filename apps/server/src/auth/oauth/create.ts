@@ -13,7 +13,7 @@ import { tokenRoutes } from './token-routes.ts'
 
 /** What is not there, and wrong methods, are told there as everything else is. */
 async function refuseUnknown(scope: FastifyInstance): Promise<void> {
-  answerOAuthErrors(scope as App)
+  answerOAuthErrors(scope)
   // The hook that knows a path's methods refuses first.
   scope.setNotFoundHandler(() => {
     throw new NotFound('The path')
@@ -30,8 +30,8 @@ export function createOAuth(parts: OAuthParts): { routes(app: App): void; sweep(
       for (const add of [browserRoutes, pageRoutes, tokenRoutes])
         void app.register(async (scope) => add(scope as App, parts, provider))
       void app.register(async (scope) => {
-        answerOAuthErrors(scope as App)
-        for (const add of [discoveryRoutes, keyRoutes]) add(scope as App, parts)
+        answerOAuthErrors(scope)
+        for (const add of [discoveryRoutes, keyRoutes]) add(scope, parts)
       })
       for (const prefix of ['/oauth', '/.well-known']) void app.register(refuseUnknown, { prefix })
     },

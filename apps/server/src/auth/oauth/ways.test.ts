@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { decodeProtectedHeader } from 'jose'
 import * as client from 'openid-client'
@@ -6,14 +7,19 @@ import { parseConfig } from '../../platform/config/index.ts'
 import { createApp } from '../../platform/http/index.ts'
 import { memoryKv } from '../../platform/kv/index.ts'
 import { createLog } from '../../platform/log.ts'
+import { newId } from '../../platform/ids.ts'
 import { createMailer } from '../../platform/mail/index.ts'
 import { throwawaySecrets } from '../../platform/secrets.ts'
 import { defer, freshDatabase } from '../../platform/testing/index.ts'
 import { createAuth } from '../create.ts'
 import { codeAt, wrongCode } from '../testing/authenticator.ts'
-import { openHouse, PASSWORD } from '../testing/house.ts'
+import { openHouse, PASSWORD, PUBLIC_URL, type House } from '../testing/house.ts'
 import { allow, authorize, begin, library, NATIVE, REDIRECT, registerApps, signIn } from './testing/apps.ts'
 import { Browser } from './testing/browser.ts'
+
+const givePasskey = ({ database }: House, userId: string) => database.sql`
+  insert into passkeys (id, user_id, credential_id, public_key, name)
+  values (${newId()}, ${userId}, ${randomBytes(16)}, ${randomBytes(32)}, 'key')`
 
 test('a second factor is asked for here as everywhere, and a code works once', async (t) => {
   const clock = { at: Date.now(), now: () => clock.at }
@@ -55,6 +61,49 @@ test('an account number signs in where there are such accounts', async (t) => {
   assert.equal(wrong.status, 401)
   const back = await allow(browser, await browser.submit(page, '/login', { account_number }))
   assert.ok(back.url.startsWith(`${REDIRECT}?code=`))
+})
+
+test('the page says that it takes no passkey; the password of a customer who has one opens it', async (t) => {
+  const house = await openHouse(t)
+  await registerApps(house)
+  const { id } = await house.member('ada@example.com')
+  await givePasskey(house, id)
+  const browser = new Browser(house)
+  const page = await browser.go((await begin(await library(house))).url)
+  assert.match(page.text, /takes no passkeys: if you sign in by one, use your password and authenticator app here/)
+  assert.ok((await allow(browser, await signIn(browser, page, 'ada@example.com'))).url.startsWith(REDIRECT))
+})
+
+test('in production staff with nothing but a passkey gets no scope here; with an authenticator app beside it also `staff`', async (t) => {
+  const house = await openHouse(t, { env: { NODE_ENV: 'production', MAIL: 'off' } })
+  const { id, token } = await house.staff('boss@example.com', 'super_admin')
+  const setup = await house.call('POST', '/auth/2fa/setup', { token, body: {} })
+  const { secret } = setup.json<{ secret: string }>()
+  await givePasskey(house, id)
+  const enter = async () => {
+    const started = await house.app.inject({
+      method: 'POST',
+      url: '/oauth/device_authorization',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      payload: 'client_id=prime-cli&scope=vpn+staff',
+    })
+    const { user_code } = started.json<{ user_code: string }>()
+    const browser = new Browser(house)
+    return {
+      browser,
+      page: await browser.submit(await browser.go(`${PUBLIC_URL}/oauth/device`), '/oauth/device', { user_code }),
+    }
+  }
+  const bare = await enter()
+  const refused = await signIn(bare.browser, bare.page, 'boss@example.com')
+  assert.equal(refused.status, 403)
+  assert.match(refused.text, /Sign in by your passkey, in the web app/)
+  const enabled = await house.call('POST', '/auth/2fa/enable', { token, body: { code: codeAt(secret) } })
+  assert.equal(enabled.statusCode, 200)
+  const { browser, page } = await enter()
+  const totp = codeAt(secret, Date.now() + 30_000)
+  const asked = await browser.submit(page, '/login', { email: 'boss@example.com', password: PASSWORD, totp })
+  assert.match(asked.text, /Do everything your role as staff allows/)
 })
 
 test('with HS256 for access tokens id_tokens stay Ed25519, and both verify', async (t) => {

@@ -22,6 +22,10 @@ test('the privacy inventory names each column of each table, once, and none that
   }
 })
 
+test('each table says how long its rows stay', () => {
+  for (const [name, { kept }] of Object.entries(INVENTORY)) assert.match(kept, /\w/, name)
+})
+
 test('a column that points at an account is personal and never exported as such', () => {
   for (const [name, entry] of Object.entries(INVENTORY)) {
     if (name === 'users') continue

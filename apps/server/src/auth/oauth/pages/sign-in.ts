@@ -57,7 +57,8 @@ export const signInPage = ({ at, csrf, client, appName, email, numbers, message 
           aria-describedby="totp-hint"
         />
         <p id="totp-hint" class="hint">
-          Only if you use an authenticator app, or we mailed you a code. A recovery code works too.
+          Only if you use an authenticator app, or we mailed you a code. A recovery code works too. This page runs
+          without script, so it takes no passkeys: if you sign in by one, use your password and authenticator app here.
         </p>
         <button type="submit">Sign in</button>
       </form>
