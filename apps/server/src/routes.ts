@@ -71,7 +71,7 @@ function addRoutes(app: App, config: Config, foundation: Foundation, rooms: Room
 /** The WebSocket side, beside the routes. */
 export function buildUpgrades(config: Config, rooms: Rooms, log: Log): Upgrades {
   const upgrades = new Upgrades(config, log, rooms.protection.protectUpgrade, rooms.protection.arrivesByHttps)
-  upgrades.add({ ...rooms.nodeLinks.route, rule: 'NODE_LINK' })
+  upgrades.add(rooms.nodeLinks.route)
   upgrades.add(rooms.usage.socketRoute)
   return upgrades
 }

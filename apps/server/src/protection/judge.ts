@@ -33,10 +33,8 @@ export type Told = Record<string, string> | null
 /** Above the global limit an address that keeps to so many requests a minute still passes. */
 const GLOBAL_EXEMPT = 10
 
-/** Openings of a node's link that a banned address (IPv6: /48) may try in a minute; a node that is away tries fewer. */
+/** Openings of a node's link that a banned address (IPv6: the /64) may try in a minute; a node that is away tries fewer. */
 const BANNED_LINKS_A_MINUTE = 20
-
-const blockId = ({ ids: { prefix, address } }: Client): string => (prefix ?? address).id
 
 const isUser = (identity: Identity): identity is { userId: string } => identity !== null && typeof identity === 'object'
 
@@ -60,7 +58,7 @@ export class Judge {
     const { bans, fleet, links } = this.#state
     let left = bannedMs(client, bans, fleet)
     // A node's neighbour must not cut its link: its proof decides. Strangers there get few tries at it.
-    if (left > 0 && call.rule === 'NODE_LINK' && links.count(blockId(client)) <= BANNED_LINKS_A_MINUTE)
+    if (left > 0 && call.rule === 'NODE_LINK' && links.count(client.ids.address.id) <= BANNED_LINKS_A_MINUTE)
       left = bans.leftByStaffMs(client.address)
     if (left > 0) this.#refuse(call, client, 'BAN', ipBanned(seconds(left)))
   }
