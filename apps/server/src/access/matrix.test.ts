@@ -60,10 +60,11 @@ test("another user's object answers as if it did not exist, to every role, and s
   const faults: string[] = []
   for (const { route, access } of listed) {
     if (!access.foreign) continue
-    const { status, staff = status, body = {} } = access.foreign
+    const { status, staff = status, body = {}, upTo } = access.foreign
     const sent = Object.fromEntries(Object.entries(body).map(([name, value]) => [name, world.victim[value] ?? value]))
     for (const caller of [...ROLES, 'token:vpn', 'token:account'] as Caller[]) {
       if (!may(caller, access)) continue
+      if (upTo && ROLES.findIndex((role) => role === caller) > ROLES.indexOf(upTo)) continue
       const answer = await world.call(caller, { ...route, path: filled(route.path, world.victim) }, sent)
       const due = ROLES.some((role) => role === caller && role !== 'user') ? staff : status
       if (answer.statusCode !== due) faults.push(`${nameOf(route)} as ${caller}: ${answer.statusCode}, not ${due}`)

@@ -7,8 +7,11 @@ export type Access = {
   who: 'public' | 'user' | 'support' | 'admin' | 'super_admin'
   /** The least scope of a token; `session`: no token, only a session of our own sign-in. */
   by?: 'vpn' | 'account' | 'staff' | 'session'
-  /** What another user's object answers, by the id in the path or body; `404` as if it did not exist. */
-  foreign?: { status: number; staff?: number; body?: Record<string, string> }
+  /**
+   * What another user's object answers, by the id in the path or body; `404` as if it did not exist. `upTo`: higher roles
+   * may do it to everybody's, and are not tried.
+   */
+  foreign?: { status: number; staff?: number; body?: Record<string, string>; upTo?: 'support' }
 }
 
 const open: Access = { who: 'public' }
@@ -73,8 +76,8 @@ export const MATRIX: Record<string, Access> = {
   'GET /api/v1/users/me/devices/{device_id}/qr': own(vpn),
   'POST /api/v1/users/me/devices/{device_id}/subscription-url': own(vpn),
   'DELETE /api/v1/users/me/devices/{device_id}/subscription-url': own(vpn),
-  'POST /api/v1/vpn/connect': vpn,
-  'POST /api/v1/connection/connect': vpn,
+  'POST /api/v1/vpn/connect': ownInBody(vpn, { device_id: '$device' }),
+  'POST /api/v1/connection/connect': ownInBody(vpn, { device_id: '$device' }),
   'POST /api/v1/vpn/disconnect': ownInBody(vpn, { connection_id: '$connection' }),
   'POST /api/v1/connection/disconnect': ownInBody(vpn, { connection_id: '$connection' }),
   'POST /api/v1/vpn/disconnect/{connection_id}': own(vpn),
@@ -111,8 +114,11 @@ export const MATRIX: Record<string, Access> = {
   'POST /api/v1/billing/portal': account,
   'POST /api/v1/payments/create': account,
   'POST /api/v1/payments/create-intent': account,
-  'POST /api/v1/payments/confirm': account,
-  'POST /api/v1/payments/refund': account,
+  'POST /api/v1/payments/confirm': ownInBody(account, { payment_intent_id: 'pi_victim' }),
+  'POST /api/v1/payments/refund': {
+    ...account,
+    foreign: { status: 404, upTo: 'support', body: { payment_id: '$payment', reason: 'because' } },
+  },
   'GET /api/v1/payments/refund/{refund_id}': { ...account, foreign: { status: 404, staff: 200 } },
   'POST /api/v1/payments/webhook': open,
 
@@ -157,4 +163,41 @@ export const MATRIX: Record<string, Access> = {
 
   // Nodes, which bring a token of their own
   'POST /api/v1/node/enroll': open,
+}
+
+/**
+ * What lies outside the document. Where it is `public` no sign-in opens more: what opens it is in the request itself, a
+ * code, a token, a page under way with its cookie.
+ */
+export const DOORS: Record<string, 'public' | 'support'> = {
+  'GET /health': 'public',
+  'GET /health/live': 'public',
+  'GET /health/ready': 'public',
+  'GET /health/status': 'support',
+  'GET /docs': 'public',
+  'GET /docs/start.js': 'public',
+  'GET /docs/swagger-ui.css': 'public',
+  'GET /docs/swagger-ui.js': 'public',
+  'GET /redoc': 'public',
+  'GET /redoc/start.js': 'public',
+  'GET /redoc/redoc.js': 'public',
+  'GET /openapi.json': 'public',
+  'GET /favicon.ico': 'public',
+  'GET /robots.txt': 'public',
+  'GET /sub/:token': 'public',
+  'GET /.well-known/openid-configuration': 'public',
+  'GET /.well-known/oauth-authorization-server': 'public',
+  'GET /oauth/jwks': 'public',
+  'GET /oauth/authorize': 'public',
+  'GET /oauth/authorize/:uid': 'public',
+  'GET /oauth/interaction/:uid': 'public',
+  'POST /oauth/interaction/:uid/login': 'public',
+  'POST /oauth/interaction/:uid/consent': 'public',
+  'POST /oauth/interaction/:uid/cancel': 'public',
+  'GET /oauth/device': 'public',
+  'POST /oauth/device': 'public',
+  'GET /oauth/device/:uid': 'public',
+  'POST /oauth/device_authorization': 'public',
+  'POST /oauth/token': 'public',
+  'POST /oauth/revoke': 'public',
 }

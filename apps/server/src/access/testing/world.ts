@@ -16,6 +16,7 @@ import { readProtectionConfig } from '../../protection/index.ts'
 
 const PASSWORD = 'a passphrase for the matrix'
 const METHODS: Method[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+const UNPROTECTED = { RATE_LIMIT_ENABLED: 'false', DDOS_PROTECTION_ENABLED: 'false' }
 const DAY_MS = 86_400_000
 /** The nearest point of the curve with so many random bits: no 256th bit. */
 const newKey = (): string => Buffer.concat([randomBytes(31), Buffer.of(7)]).toString('base64')
@@ -25,13 +26,13 @@ export type Route = { method: Method; path: string }
 export type Caller = Role | 'anonymous' | 'token:vpn' | 'token:account' | 'token:staff'
 
 /** The whole server, without a port, with somebody of every role and a victim who owns one of everything. */
-export async function openWorld(scope: Scope) {
+export async function openWorld(scope: Scope, protection: Record<string, string> = UNPROTECTED) {
   const { url, sql } = await freshDatabase(scope)
   const log = createLog('silent')
   // Billing on, with a Stripe that refuses everything: what is ours is judged, what needs Stripe fails.
   const stripe = { STRIPE_SECRET_KEY: 'sk_test_matrix', STRIPE_API_BASE: await refusingStripe(scope) }
   const config = parseConfig({ NODE_ENV: 'test', LOG_LEVEL: 'silent', ...stripe })
-  const protecting = readProtectionConfig({ RATE_LIMIT_ENABLED: 'false', DDOS_PROTECTION_ENABLED: 'false' }).config
+  const protecting = readProtectionConfig(protection).config
   const foundation = {
     sql,
     kv: memoryKv(),
@@ -76,9 +77,12 @@ export async function openWorld(scope: Scope) {
 
   const victim = await aVictim(sql, inject)
   return {
+    app,
+    tokenOf: (caller: Caller): string | undefined => tokens.get(caller),
     victim: victim.ids,
     stillThere: victim.stillThere,
     routes: routesOf(openapiDocument(app)),
+    doors: doorsOf(app.printRoutes({ commonPrefix: false })),
     /** Calls as somebody; one whose session the call ended signs in again. */
     async call(caller: Caller, { method, path }: Route, body: unknown): Promise<LightMyRequestResponse> {
       const answer = await inject(method, path, method === 'GET' ? undefined : body, tokens.get(caller))
@@ -97,6 +101,18 @@ async function refusingStripe(scope: Scope): Promise<string> {
   await once(server, 'listening')
   defer(scope, async () => void server.close())
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** Every route that the document leaves out, from the router's own drawing of its tree. */
+function doorsOf(tree: string): string[] {
+  const above: string[] = []
+  return tree.split('\n').flatMap((line) => {
+    const [, indent = '', part = '', methods] = /^([│ ]*)[├└]── (\S+)(?: \(([A-Z, ]+)\))?/.exec(line) ?? []
+    above.splice(indent.length / 4, Infinity, part)
+    const path = above.join('')
+    if (methods === undefined || path.startsWith('/api/v1/') || path === '*') return []
+    return methods.split(', ').map((method) => `${method} ${path}`)
+  })
 }
 
 function routesOf(document: { [key: string]: unknown }): Route[] {
@@ -152,6 +168,8 @@ async function aVictim(sql: World, inject: Inject) {
     invoice_id: invoice,
     refund_id: refund,
     $connection: connection,
+    $device: device,
+    $payment: payment,
     $key: newKey(),
   }
   /** Nothing of the victim's was touched. */
