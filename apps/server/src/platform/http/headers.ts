@@ -41,30 +41,26 @@ class NotHttp extends AppError {
   }
 }
 
-/** How many lines name a host, and whether all that say how the body is framed say one thing. */
-function frameOf({ httpVersion, rawHeaders }: Frame): { hosts: number; oneWay: boolean } {
+/**
+ * 400, and the end of the connection, for what a proxy in front may read in another way than we do (RFC 9112, sections
+ * 3.2 and 6.1): no host or two, and any transfer coding but `chunked` alone; HTTP/1.0 knows none. Looks at the raw lines,
+ * since Node joins or drops what comes twice.
+ */
+export function assertOneReading({
+  httpVersion,
+  rawHeaders,
+}: Pick<IncomingMessage, 'httpVersion' | 'rawHeaders'>): void {
   let hosts = 0
-  let oneWay = true
+  let codings = 0
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] ?? ''
     // By length first: of a dozen names one or two are looked at closely.
     if (name.length === 4 && name.toLowerCase() === 'host') hosts++
     else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding')
-      oneWay &&= httpVersion === '1.1' && rawHeaders[i + 1]?.toLowerCase() === 'chunked'
+      codings += rawHeaders[i + 1]?.toLowerCase() === 'chunked' && httpVersion === '1.1' ? 1 : 2
   }
-  return { hosts, oneWay }
-}
-
-type Frame = Pick<IncomingMessage, 'httpVersion' | 'rawHeaders'>
-
-/**
- * 400, and the end of the connection, for what a proxy in front may read in another way than we do (RFC 9112, sections
- * 3.2 and 6.1): no host or two, and any transfer coding but `chunked` alone; HTTP/1.0 knows none.
- */
-export function assertOneReading(req: Frame): void {
-  const { hosts, oneWay } = frameOf(req)
-  if (hosts === 0 && req.httpVersion === '1.1') throw new NotHttp('The request does not name a host.')
-  if (hosts > 1 || !oneWay) throw new NotHttp('The request is not valid HTTP.')
+  if (hosts === 0 && httpVersion === '1.1') throw new NotHttp('The request does not name a host.')
+  if (hosts > 1 || codings > 1) throw new NotHttp('The request is not valid HTTP.')
 }
 
 /** 403 for what came in the clear although our address is https: a token sent so has been seen. */
