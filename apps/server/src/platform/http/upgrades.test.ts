@@ -113,6 +113,7 @@ test('a hostile upgrade leaves the server standing', async (t) => {
     many,
     'Sec-WebSocket-Key: short\r\nSec-WebSocket-Version: 13\r\n',
     'Sec-WebSocket-Version: 99\r\n',
+    'Host: y\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n',
   ]) {
     const socket = connect(port, '127.0.0.1')
     let answer = ''
