@@ -14,6 +14,7 @@ import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import fastify from 'fastify'
 import { z } from 'zod'
 import { startServer } from '../apps/server/src/main.ts'
+import type { Sql } from '../apps/server/src/platform/db/index.ts'
 import { median, withDurableDatabase } from './durable-database.ts'
 
 type Load = { url: string; body: string | null; token: string; clients: number; ms: number }
@@ -62,9 +63,18 @@ async function costOf(work: () => Promise<Outcome>): Promise<Outcome & { cpu: nu
   return { ...outcome, cpu: (user + system) / Math.max(1, outcome.ok) }
 }
 
+const OTHERS = 50_000
 const credentials = JSON.stringify({ email: 'bench@example.com', password: 'a long enough phrase' })
 const post = (url: string) =>
   fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: credentials })
+
+/** A customer base and its sessions, so that what reads them all is seen. */
+async function manyOthers(owner: Sql): Promise<void> {
+  await owner`insert into users (id, email) select gen_random_uuid(), n || '@example.com' from generate_series(1, ${OTHERS}::int) n`
+  await owner`insert into sessions (id, user_id, kind, idle_expires_at, expires_at)
+              select gen_random_uuid(), id, 'token', now() + interval '1 day', now() + interval '1 day' from users`
+  await owner.unsafe('vacuum analyze')
+}
 
 type Run = (wish: Omit<Load, 'ms'>) => Promise<Outcome>
 
@@ -112,7 +122,8 @@ async function main(): Promise<void> {
     worker.postMessage({ ...wish, ms: seconds * 1_000 })
     return ((await once(worker, 'message')) as [Outcome])[0]
   }
-  await withDurableDatabase(async ({ sql, ownerUrl }) => {
+  await withDurableDatabase(async ({ sql, owner, ownerUrl }) => {
+    await manyOthers(owner)
     const server = await startServer({
       DATA_DIR: join(folder, 'data'),
       DATABASE_URL: ownerUrl,
