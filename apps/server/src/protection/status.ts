@@ -33,7 +33,7 @@ export async function standingsOf(state: State, address: Address, rules: readonl
   const { bans, fleet, clients } = state
   const listed = clients.isListed(address)
   const left = bannedMs({ listed, address }, bans, fleet)
-  const block = left > 0 ? bans.blockOf(address) : undefined
+  const block = left > 0 ? bans.blockOf(address, fleet.has(address)) : undefined
   return {
     ip: addressText(address),
     banned: left > 0,

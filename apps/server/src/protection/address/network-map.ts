@@ -3,11 +3,15 @@ import { networkOf, type Address, type Network } from './address.ts'
 const keyOf = ({ family, words }: { family: 4 | 6; words: readonly number[] }): number | string =>
   family === 4 ? (words[3] ?? 0) : words.join('.')
 
+/** The key of the block of `length` bits that holds `address`. */
+const keyAt = (length: number, address: Address): number | string =>
+  keyOf(length === (address.family === 4 ? 32 : 128) ? address : networkOf(address, length))
+
 type Level<T> = { length: number; blocks: Map<number | string, { network: Network; value: T }> }
 
 /**
  * Values by block of addresses. A look-up costs one `Map.get` for each prefix length that is in use (in practice one to
- * four), whatever the number of blocks; the longest prefix wins.
+ * four), whatever the number of blocks.
  */
 export class NetworkMap<T> {
   readonly #levels: Record<4 | 6, Level<T>[]> = { 4: [], 6: [] }
@@ -39,14 +43,26 @@ export class NetworkMap<T> {
     return true
   }
 
-  /** The value of the longest block that holds `address`, among those that `counts` takes. */
-  find(address: Address, counts?: (value: T) => boolean): T | undefined {
-    for (const { length, blocks } of this.#levels[address.family]) {
-      const full = address.family === 4 ? 32 : 128
-      const found = blocks.get(keyOf(length === full ? address : networkOf(address, length)))
-      if (found && (!counts || counts(found.value))) return found.value
+  /** The value of the longest block that holds `address`. */
+  find(address: Address): T | undefined {
+    for (const level of this.#levels[address.family]) {
+      const found = level.blocks.get(keyAt(level.length, address))
+      if (found) return found.value
     }
     return undefined
+  }
+
+  /** Of all blocks that hold `address` the value of the highest rank above 0; of equals that of the longest block. */
+  best(address: Address, rank: (value: T) => number): T | undefined {
+    let best: T | undefined
+    let highest = 0
+    for (const level of this.#levels[address.family]) {
+      const found = level.blocks.get(keyAt(level.length, address))
+      if (!found) continue
+      const own = rank(found.value)
+      if (own > highest) [best, highest] = [found.value, own]
+    }
+    return best
   }
 
   get(network: Network): T | undefined {

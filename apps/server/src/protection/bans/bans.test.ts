@@ -119,6 +119,29 @@ test('a short ban that ended does not hide a wider one that holds', async (t) =>
   assert.ok(bans.leftMs(at('2001:db8:9:1::1')) > 50_000)
 })
 
+test('of several bans on an address the one that ends last says the wait and names the block', async (t) => {
+  const bans = await instance(t)
+  const minutes = (n: number) => n * 60_000
+  for (const [block, leftMs, byStaff] of [
+    ['203.0.113.5', minutes(30), false],
+    ['203.0.113.0/24', minutes(120), true],
+    ['203.0.0.0/16', minutes(60), true],
+    ['2001:db8:7:1::/64', minutes(10), true],
+    ['2001:db8:7::/48', minutes(20), false],
+  ] as const)
+    bans.apply({ network: net(block), leftMs, byStaff })
+  const told = (text: string, byStaff: boolean) => {
+    const block = bans.blockOf(at(text), byStaff)
+    const left = byStaff ? bans.leftByStaffMs(at(text)) : bans.leftMs(at(text))
+    return [block && networkText(block), Math.round(left / 60_000)]
+  }
+  assert.deepEqual(told('203.0.113.5', false), ['203.0.113.0/24', 120])
+  assert.deepEqual(told('203.0.9.1', false), ['203.0.0.0/16', 60])
+  assert.deepEqual(told('2001:db8:7:1::1', false), ['2001:db8:7::/48', 20])
+  assert.deepEqual(told('2001:db8:7:1::1', true), ['2001:db8:7:1::/64', 10])
+  assert.deepEqual(told('192.0.2.99', false), [undefined, 0])
+})
+
 test('an automatic ban does not shorten or rename one made by staff', async () => {
   const by = '0198c0de-0000-7000-8000-000000000001'
   await writeManual(db.sql, { network: net('192.0.2.40'), reason: 'fraud', seconds: 86_400, by })

@@ -47,26 +47,31 @@ export class Bans {
     return this.#held.size
   }
 
-  /** Milliseconds that `address` stays banned; 0 when it is not. */
-  leftMs(address: Address): number {
+  /** The ban on `address` that ends last: until then it is refused, whatever narrower ones say. */
+  #longest(address: Address, now: number, byStaff: boolean): Held | undefined {
+    return this.#held.best(address, (held) => (byStaff && !held.byStaff ? 0 : held.until - now))
+  }
+
+  #left(address: Address, byStaff: boolean): number {
     if (this.#held.size === 0) return 0
     const now = this.#deps.now()
-    // One that has ended must not hide a wider one that holds.
-    const held = this.#held.find(address, ({ until }) => until > now)
+    const held = this.#longest(address, now, byStaff)
     return held === undefined ? 0 : held.until - now
+  }
+
+  /** Milliseconds that `address` stays banned; 0 when it is not. */
+  leftMs(address: Address): number {
+    return this.#left(address, false)
   }
 
   /** The same for bans that a person made: those hold also for whom no ban comes by itself. */
   leftByStaffMs(address: Address): number {
-    const now = this.#deps.now()
-    const held = this.#held.find(address, ({ until, byStaff }) => byStaff && until > now)
-    return held === undefined ? 0 : held.until - now
+    return this.#left(address, true)
   }
 
-  /** The block by which `address` is banned. */
-  blockOf(address: Address): Network | undefined {
-    const now = this.#deps.now()
-    return this.#held.find(address, ({ until }) => until > now)?.network
+  /** The block by which `address` is banned the longest. @param byStaff by a person only */
+  blockOf(address: Address, byStaff: boolean): Network | undefined {
+    return this.#longest(address, this.#deps.now(), byStaff)?.network
   }
 
   apply({ network, leftMs, byStaff }: BanNews): void {
