@@ -167,6 +167,27 @@ test('while the database is away a ban holds in memory, and is written when it i
   }
 })
 
+test('however many bans are made while the database is away, it is asked once a second', async (t) => {
+  let asked = 0
+  const counted = (...args: Parameters<typeof db.sql>) => {
+    if (String(args[0]).includes('insert into bans')) asked++
+    return db.sql(...args)
+  }
+  const bans = await instance(t, memoryKv(), Object.assign(counted as typeof db.sql, db.sql))
+  await db.owner`alter table bans rename to bans_away`
+  for (let i = 0; i < 40; i++) await bans.ban(net(`198.51.100.${i}`), 'x', 600)
+  assert.equal(asked, 1)
+  await sleep(1_300)
+  assert.equal(asked, 2)
+  await db.owner`alter table bans_away rename to bans`
+  const written = async () => (await db.sql`select from bans where network << '198.51.100.0/24'`).length === 40
+  const until = performance.now() + 3_000
+  while (!(await written())) {
+    assert.ok(performance.now() < until, 'they were never written')
+    await sleep(50)
+  }
+})
+
 test('bans that ended a week ago are forgotten, younger ones are remembered for the next time', async () => {
   await db.owner`insert into bans (network, id, reason, kind, until) values
     ('192.0.2.60', gen_random_uuid(), 'x', 'automatic', clock_timestamp() - interval '8 days'),

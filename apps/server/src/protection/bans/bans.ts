@@ -145,7 +145,8 @@ export class Bans {
   }
 
   #write(): Promise<void> {
-    if (this.#closed || this.#waiting.length === 0) return Promise.resolve()
+    // After a failure all wait for the one try that is due: each ban trying for itself would not let the database rise.
+    if (this.#closed || this.#retry !== undefined || this.#waiting.length === 0) return Promise.resolve()
     return (this.#writing ??= this.#writeAll())
   }
 
@@ -159,7 +160,10 @@ export class Bans {
     } catch (err) {
       if (this.#closed) return
       this.#deps.log.warn({ err, waiting: this.#waiting.length }, 'a ban could not be written yet')
-      this.#retry = setTimeout(() => void this.#write(), RETRY_MS).unref()
+      this.#retry = setTimeout(() => {
+        this.#retry = undefined
+        void this.#write()
+      }, RETRY_MS).unref()
     } finally {
       // At once, not when the promise is heard of: a ban in between would wait for nobody.
       this.#writing = null
