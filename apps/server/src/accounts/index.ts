@@ -21,6 +21,7 @@ export {
   credentialsByAccountNumber,
   credentialsByEmail,
   credentialsById,
+  holderOf,
   insertAccount,
   insertAnonymous,
   lockCredentials,

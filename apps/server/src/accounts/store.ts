@@ -1,4 +1,4 @@
-import { maybeOne, type Db, type Sql } from '../platform/db/index.ts'
+import { maybeOne, one, type Db, type Sql, type Tx } from '../platform/db/index.ts'
 import type { Page } from '../platform/http/index.ts'
 import type { Role } from './permissions.ts'
 import type { AccountView } from './schemas.ts'
@@ -34,6 +34,11 @@ export const insertAccount = (db: Db, account: NewAccount): Promise<AccountView 
             ${account.verified ?? false})
     on conflict (lower(email)) do nothing
     returning ${accountColumns(db)}`)
+
+/** Who has the address, null for nobody, and the time that an account of this transaction is made at. */
+export const holderOf = (tx: Tx, email: string): Promise<{ holder: string | null; created_at: Date }> =>
+  one(tx<{ holder: string | null; created_at: Date }[]>`
+    select now() as created_at, (select id from users where lower(email) = lower(${email})) as holder`)
 
 export const accountById = (db: Db, id: string): Promise<AccountView | undefined> =>
   maybeOne(db<AccountView[]>`select ${accountColumns(db)} from users u where u.id = ${id}`)

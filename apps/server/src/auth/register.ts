@@ -1,17 +1,19 @@
-import { credentialsByEmail, insertAccount, type AccountView } from '../accounts/index.ts'
+import { holderOf, insertAccount, type AccountView } from '../accounts/index.ts'
 import { newId } from '../platform/ids.ts'
 import { sendLater } from './mail/job.ts'
 import type { Parts } from './parts.ts'
 
 export type Registration = { email: string; password: string; full_name?: string | undefined }
 
-/** What a new account looks like, for an address that already has one: an id of nobody. */
-const invented = (wish: Registration): AccountView => ({
-  id: newId(),
+type Made = Pick<AccountView, 'id' | 'created_at'>
+
+/** What every new account looks like: said of the wish, never of what is stored, so that both answers are the same. */
+const answerTo = (wish: Registration, { id, created_at }: Made): AccountView => ({
+  id,
   email: wish.email,
   full_name: wish.full_name ?? null,
   role: 'user',
-  created_at: new Date(),
+  created_at,
   is_active: true,
   is_superuser: false,
   is_verified: false,
@@ -19,21 +21,18 @@ const invented = (wish: Registration): AccountView => ({
 
 /**
  * Makes an account. Whether the address was known shows neither in the answer nor in the work done: a hash is paid, a row
- * tried and a mail queued both ways.
+ * tried, the address looked up and a mail queued both ways. The id is of this clock and from before the transaction, the
+ * time of the database and its beginning, both ways: what lies between them tells nothing.
  * @throws {InvalidInput} the password is not good
  */
 export async function register(parts: Parts, wish: Registration): Promise<AccountView> {
   parts.rules.assertGood(wish.password, { email: wish.email, staff: false }, 'password')
   const hashedPassword = await parts.passwords.hash(wish.password)
+  const id = newId()
   return parts.db.begin(async (tx) => {
-    const account = { id: newId(), email: wish.email, hashedPassword, fullName: wish.full_name ?? null }
-    const made = await insertAccount(tx, account)
-    if (made) {
-      await sendLater(parts, tx, 'verify', made.id)
-      return made
-    }
-    const owner = await credentialsByEmail(tx, wish.email)
-    await sendLater(parts, tx, 'known', owner?.id ?? newId())
-    return invented(wish)
+    const made = await insertAccount(tx, { id, email: wish.email, hashedPassword, fullName: wish.full_name ?? null })
+    const { holder, created_at } = await holderOf(tx, wish.email)
+    await sendLater(parts, tx, made ? 'verify' : 'known', holder ?? newId())
+    return answerTo(wish, { id, created_at })
   })
 }

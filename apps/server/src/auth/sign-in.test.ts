@@ -61,6 +61,23 @@ test('a known address registers with the same answer, an invented id, and nothin
   assert.equal((await house.login('known@example.com', 'another fine passphrase')).statusCode, 401)
 })
 
+test('with any difference between the clocks id and time of the answer tell no known address from a new one', async (t) => {
+  const HOUR = 3_600_000
+  type Answer = { id: string; created_at: string }
+  const made = ({ id }: Answer) => Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16)
+  // Forwards only: ids of one process never go back in time.
+  for (const shift of [0, HOUR, 2 * HOUR]) {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + shift })
+    const email = `clock${shift}@example.com`
+    const answers = [await house.register(email), await house.register(email.toUpperCase())]
+    t.mock.timers.reset()
+    for (const answer of answers.map((each) => each.json<Answer>())) {
+      const apart = Date.parse(answer.created_at) - made(answer) + shift
+      assert.ok(apart >= 0 && apart < 60_000, `${apart} ms with clocks ${shift} ms apart`)
+    }
+  }
+})
+
 test('an unknown address, a wrong password and a disabled account are refused with one answer', async () => {
   await house.register('off@example.com')
   await house.database.sql`update users set is_active = false where email = 'off@example.com'`
