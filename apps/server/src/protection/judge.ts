@@ -163,6 +163,14 @@ export class Judge {
     return client
   }
 
+  /** What holds for the opening of a node's link: no limit, but who floods is banned. @throws as `judge` */
+  async judgeLink(call: Call): Promise<Told> {
+    const client = this.assertWelcome(call)
+    this.#assertSameSite(call, client)
+    await this.#assertNoFlood(call, client)
+    return null
+  }
+
   /**
    * Without a wait where nothing is waited for: in-process and with an identity that is known at once.
    * @throws 429, or 403 for a country or another site's page; also as a rejection

@@ -83,7 +83,21 @@ test('a path without a socket counts as an unknown route', async (t) => {
   assert.equal(protection.state.suspicion.counted.get('unknown-route'), 1)
 })
 
-test('a node’s link is not counted, and comes to its proof under a ban that came by itself, which strangers hardly can use', async (t) => {
+test('who floods a node’s link is banned; a page of another site cannot have its visitor banned; a node there still comes to its proof', async (t) => {
+  const { open, protection, send } = await sockets(t, { DDOS_THRESHOLD: '100', TRUSTED_PROXIES: '127.0.0.1' })
+  const from = (address: string, more = {}) => open('/node/link', undefined, { 'x-forwarded-for': address, ...more })
+  const elsewhere = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'websocket', origin: 'https://evil.example' }
+  for (let i = 0; i < 110; i++) assert.equal((await from('198.51.100.8', elsewhere)).status, 403)
+  assert.equal((await from('198.51.100.8')).status, 101)
+  for (let i = 0; i < 99; i++) assert.equal((await from('198.51.100.7')).status, 101)
+  assert.equal((await from('198.51.100.7')).code, 'IP_BANNED')
+  assert.equal((await send({ url: '/plans', remoteAddress: '198.51.100.7' })).code, 'IP_BANNED')
+  assert.equal(protection.state.bans.size, 1)
+  for (let i = 0; i < 20; i++) assert.equal((await from('198.51.100.7')).status, 101, 'its proof may decide')
+  assert.equal((await from('198.51.100.7')).code, 'IP_BANNED')
+})
+
+test('a node’s link has no limit, and comes to its proof under a ban that came by itself, which strangers hardly can use', async (t) => {
   const { open, protection, clock } = await sockets(t)
   for (let i = 0; i < 100; i++) assert.equal((await open('/node/link')).status, 101)
   const network = parseNetwork('127.0.0.1')

@@ -7,13 +7,12 @@ export type UpgradeTarget = { path: string; rule?: string | undefined } | undefi
 
 /**
  * Judges a WebSocket upgrade before it is answered: bans, floods, the address, and `WEBSOCKET` for the user whose token
- * holds. An open by ticket names its user only later: that room spends `WEBSOCKET` itself. A node's link is not counted.
+ * holds. An open by ticket names its user only later: that room spends `WEBSOCKET` itself. A node's link has no limit, only
+ * the flood ban: until its proof whoever opens one is a stranger.
  * @returns headers of the answer, whatever it will be
  */
 export async function judgeUpgrade(judge: Judge, raw: IncomingMessage, target: UpgradeTarget): Promise<Told> {
   const rule = target ? ruleOf(target.rule ?? 'WEBSOCKET') : 'API'
   const call = { raw, rule, isPublic: false, route: target?.path ?? 'unknown', isUnknownRoute: !target, accounts: null }
-  if (rule !== 'NODE_LINK') return judge.judge(call)
-  judge.assertWelcome(call)
-  return null
+  return rule === 'NODE_LINK' ? judge.judgeLink(call) : judge.judge(call)
 }
