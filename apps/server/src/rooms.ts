@@ -96,7 +96,7 @@ export async function buildRooms(config: Config, protecting: ProtectionConfig, f
       kv,
       log,
       attempts: protection.attempts,
-      addressOf: (req) => protection.addressOf(req),
+      callerOf: (req) => protection.callerOf(req),
     }),
   )
   const tunnelDeps: TunnelDeps = {

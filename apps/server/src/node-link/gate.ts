@@ -1,17 +1,9 @@
 import { Unavailable } from '../platform/errors.ts'
 
-const MAPPED = /^::ffff:(?=\d+\.)/i
-
-const groupsOf = (part: string): string[] => part.split(':').filter(Boolean)
-
-/** A /64 is one caller, as an IPv4 address is; a long run of zeros may be cut out of the text anywhere. */
-function callerOf(address: string): string {
-  const text = address.replace(MAPPED, '')
-  if (!text.includes(':')) return text
-  const [before = '', after = ''] = text.split('::')
-  const [head, tail] = [groupsOf(before), groupsOf(after)]
-  const zeros = Array<string>(Math.max(0, 8 - head.length - tail.length)).fill('0')
-  return [...head, ...zeros, ...tail].slice(0, 4).join(':')
+/** Whom an opening counts for. */
+export type Caller = {
+  /** The address, or the /64 that an IPv6 host may choose from, in its one spelling. */
+  address: string
 }
 
 /** Bounds the sockets that have not proved who they are: in all, and of one address. */
@@ -31,8 +23,7 @@ export class Gate {
    * @returns to be called once it has proved itself or gone; calling it again does nothing
    * @throws {Unavailable}
    */
-  enter(address: string): () => void {
-    const caller = callerOf(address)
+  enter({ address: caller }: Caller): () => void {
     const own = this.#callers.get(caller) ?? 0
     if (this.#inside >= this.#max || own >= this.#maxPerCaller)
       throw new Unavailable('Too many links are being opened.')

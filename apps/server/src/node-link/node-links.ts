@@ -9,6 +9,7 @@ import type { Kv } from '../platform/kv/index.ts'
 import type { Log } from '../platform/log.ts'
 import type { Answer, Command } from './bus-messages.ts'
 import { createBus } from './bus.ts'
+import type { Caller } from './gate.ts'
 import { Heartbeats, soundHealth } from './heartbeats.ts'
 import { NodeLink, type LinkDeps } from './link.ts'
 import { Questions } from './questions.ts'
@@ -32,8 +33,8 @@ export type NodeLinksDeps = {
   log: Log
   /** Hears of proofs that prove nothing. */
   attempts: Pick<Attempts, 'failed'>
-  /** The one client address that counts: all strangers behind a proxy are not one. */
-  addressOf(req: IncomingMessage): string
+  /** Whom an open counts for, as far as trusted proxies tell: all strangers behind one are not one. */
+  callerOf(req: IncomingMessage): Caller
 }
 
 export type NodeLinks = {
@@ -109,7 +110,7 @@ class Links implements NodeLinks {
       health: (link, health) => this.#beats.note(link, soundHealth(health)),
     }
     this.route = linkRoute({
-      addressOf: (req) => deps.addressOf(req),
+      callerOf: (req) => deps.callerOf(req),
       open: (ws, req) => {
         const link = new NodeLink(ws, linkDeps, () => deps.attempts.failed(req, 'signature'))
         this.#all.add(link)

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { RawData, WebSocket } from 'ws'
 import { MAX_MESSAGE_BYTES } from '@prime-vpn/node-protocol'
 import type { UpgradeRequest, UpgradeRoute } from '../platform/http/index.ts'
-import { Gate } from './gate.ts'
+import { Gate, type Caller } from './gate.ts'
 import type { NodeLink } from './link.ts'
 
 const MAX_UNPROVED = 256
@@ -45,7 +45,7 @@ function boundStranger(req: UpgradeRequest, ws: WebSocket, link: NodeLink): void
 
 export type RouteDeps = {
   /** Whom an open counts for, as far as trusted proxies tell. */
-  addressOf: (req: IncomingMessage) => string
+  callerOf: (req: IncomingMessage) => Caller
   open: (ws: WebSocket, req: IncomingMessage) => NodeLink
   /** The socket has gone. */
   gone: (link: NodeLink) => void
@@ -53,7 +53,7 @@ export type RouteDeps = {
 }
 
 /** `WS /node/link`: whoever calls is a stranger until it has answered the challenge. */
-export function linkRoute({ addressOf, open, gone, ping }: RouteDeps): UpgradeRoute & { proved(link: NodeLink): void } {
+export function linkRoute({ callerOf, open, gone, ping }: RouteDeps): UpgradeRoute & { proved(link: NodeLink): void } {
   const gate = new Gate(MAX_UNPROVED, MAX_UNPROVED_PER_ADDRESS)
   const leaves = new WeakMap<NodeLink, () => void>()
 
@@ -63,7 +63,7 @@ export function linkRoute({ addressOf, open, gone, ping }: RouteDeps): UpgradeRo
     maxPayload: MAX_MESSAGE_BYTES,
     proved: (link) => leaves.get(link)?.(),
     async handle(req, accept) {
-      const leave = gate.enter(addressOf(req.raw))
+      const leave = gate.enter(callerOf(req.raw))
       try {
         const ws = await accept()
         const link = open(ws, req.raw)

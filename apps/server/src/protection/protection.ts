@@ -76,6 +76,8 @@ export type Protection = {
   attempts: Attempts
   /** The one client address that counts, as text: for limits, distance and country; never for a log or a table. */
   addressOf(req: IncomingMessage): string
+  /** Whom a request counts for where a room bounds callers itself: in memory only, as `addressOf`. */
+  callerOf(req: IncomingMessage): { address: string }
   /** For `createApp` and `Upgrades`: whether the caller came by https, as far as a trusted proxy tells. */
   arrivesByHttps(req: IncomingMessage): boolean
   /** Two letters, or null where the country is not known. */
@@ -242,6 +244,7 @@ export function createProtection(deps: ProtectionDeps): Protection {
     protectUpgrade: (raw, target) => judgeUpgrade(judge, raw, target),
     attempts: new Spending(state, webhooks),
     addressOf: (req) => addressText(clients.of(req).address),
+    callerOf: (req) => ({ address: clients.of(req).countedAs }),
     arrivesByHttps: (req) => arrivesByHttps(req, clients.isTrusted(clients.peerOf(req.socket))),
     countryOf: (req) => state.countries.countryOf(clients.of(req).address),
     onAlert: (listener) => alerts.on(listener),

@@ -154,7 +154,7 @@ export async function anInstance(
     desired,
     log: silent,
     attempts,
-    addressOf: (req) => req.socket.remoteAddress ?? '',
+    callerOf: (req) => ({ address: req.socket.remoteAddress ?? '' }),
   })
   const url = await listen(scope, [links.route])
   await links.start()
