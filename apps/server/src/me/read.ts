@@ -42,17 +42,15 @@ export async function readMe(db: Db, userId: string): Promise<Me> {
   return shown(row)
 }
 
-/**
- * The session's check and the whole answer of GET /users/me in the same round trip. `offset 0` keeps the overview a step of
- * its own: flattened, the join is longer than PostgreSQL orders freely (`join_collapse_limit`), and it would read the
- * overviews of all users before it looks for one.
- */
+/** The session's check and the whole answer of GET /users/me in the same round trip. */
 export const readSessionsAndMe: SessionQuery = (db, ids, userIds) => db<(SessionWithOverview & { nth: number })[]>`
   select k.nth::int, l.kind, l.must_change_password, l.expires_at, l.plan_id, l.tier, l.max_devices, l.max_connections,
-         l.plan_expires_at, l.opened_at, l.last_used_at, l.staff_has_factor, l.secret_hash, o.*
+         l.plan_expires_at, l.opened_at, l.last_used_at, l.staff_has_factor, l.secret_hash,
+         l.user_id as id, l.email, l.full_name, l.role, l.created_at, l.is_active, l.is_superuser, l.is_verified,
+         l.plan_id as plan, l.plan_type, l.status, l.start_date, l.end_date, l.auto_renew,
+         coalesce((select d.devices from device_lists d where d.user_id = l.user_id), '[]'::json) as devices
     from unnest(${ids}::uuid[], ${userIds}::uuid[]) with ordinality k (id, user_id, nth)
-    join live_sessions l on l.id = k.id and l.user_id = k.user_id
-    cross join lateral (select * from account_overviews a where a.id = k.user_id offset 0) o`
+    join live_sessions l on l.id = k.id and l.user_id = k.user_id`
 
 /** What `readSessionsAndMe` brought for this request; read now for callers without a session. */
 export const meOf = async (req: FastifyRequest, db: Db): Promise<Me> =>

@@ -31,29 +31,38 @@ create table subscriptions (
   end_date timestamptz,
   grace_until timestamptz,
   auto_renew boolean not null default true,
+  lapsed_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
 );
 create unique index subscriptions_one_live on subscriptions (user_id) where status in ('active', 'past_due');
+comment on column subscriptions.lapsed_at is 'When grace ended without payment: the row stays past_due, its premium is over.';
 
-create view entitlements as
-select u.id as user_id,
-       u.is_active,
-       p.id as plan_id,
-       p.tier,
-       p.max_devices,
-       p.max_connections,
-       p.streaming_support,
-       case when p.id = 'free' then null else coalesce(s.grace_until, s.end_date) end as expires_at
+create view account_standings as
+select u.id as user_id, u.email, u.full_name, u.role, u.created_at, u.is_active, u.is_superuser, u.is_verified,
+       p.id as plan_id, p.tier, p.max_devices, p.max_connections, p.streaming_support,
+       case when p.id = 'free' then null when s.status = 'past_due' then s.grace_until else s.end_date end as plan_expires_at,
+       coalesce(s.plan_type, 'free') as plan_type,
+       coalesce(s.status, 'active') as status,
+       coalesce(s.start_date, u.created_at) as start_date,
+       s.end_date,
+       coalesce(s.auto_renew, false) as auto_renew
   from users u
   left join subscriptions s
-    on s.user_id = u.id
-   and ((s.status = 'active' and (s.end_date is null or s.end_date > clock_timestamp()))
+    on s.user_id = u.id and s.lapsed_at is null
+   and ((s.status = 'active' and (s.end_date is null or greatest(s.end_date, s.grace_until) > clock_timestamp()))
      or (s.status = 'past_due' and s.grace_until > clock_timestamp()))
   join plans p on p.id = coalesce(s.plan_id, 'free');
-comment on view entitlements is 'The one answer to what a user may do now: a live plan, else the free one.'`
+comment on view account_standings is
+  'An account and the plan that counts: a live one, else the free one. A plan that renews goes on for its grace while the payment provider is away. The other views of accounts show parts of it.';
+
+create view entitlements as
+select user_id, is_active, plan_id, tier, max_devices, max_connections, streaming_support, plan_expires_at as expires_at
+  from account_standings;
+comment on view entitlements is 'The one answer to what a user may do now.'`
 
 export const down = `
 drop view entitlements;
+drop view account_standings;
 drop table subscriptions;
 drop table plans`

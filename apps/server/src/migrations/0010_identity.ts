@@ -47,39 +47,33 @@ comment on index refresh_tokens_with_answer is
   'A session keeps one answer at most, among thousands of used tokens: for each rotation, and small enough for the sweep.';
 
 create view live_sessions as
-select s.id, s.user_id, u.role, u.is_verified, s.must_change_password, s.expires_at,
-       e.plan_id, e.tier, e.max_devices, e.max_connections, e.expires_at as plan_expires_at
+select s.id, s.user_id, a.role, a.is_verified, s.must_change_password, s.expires_at,
+       a.plan_id, a.tier, a.max_devices, a.max_connections, a.plan_expires_at,
+       a.email, a.full_name, a.created_at, a.is_active, a.is_superuser,
+       a.plan_type, a.status, a.start_date, a.end_date, a.auto_renew
   from sessions s
-  join users u on u.id = s.user_id
-  join entitlements e on e.user_id = s.user_id
- where u.is_active and s.revoked_at is null and s.expires_at > clock_timestamp() and s.idle_expires_at > clock_timestamp();
+  join account_standings a on a.user_id = s.user_id
+ where a.is_active and s.revoked_at is null and s.expires_at > clock_timestamp() and s.idle_expires_at > clock_timestamp();
 comment on view live_sessions is 'The check of every signed-in request: the session alive, its user active, and what its plan allows now.';
 
 create view current_subscriptions as
-select u.id as user_id,
-       coalesce(s.plan_id, 'free') as plan,
-       coalesce(s.plan_type, 'free') as plan_type,
-       coalesce(s.status, 'active') as status,
-       coalesce(s.start_date, u.created_at) as start_date,
-       s.end_date,
-       coalesce(s.auto_renew, false) as auto_renew
-  from users u
-  left join subscriptions s
-    on s.user_id = u.id
-   and ((s.status = 'active' and (s.end_date is null or s.end_date > clock_timestamp()))
-     or (s.status = 'past_due' and s.grace_until > clock_timestamp()));
-comment on view current_subscriptions is 'The subscription that counts, as in entitlements and as users see it: the free plan where there is none.';
+select user_id, plan_id as plan, plan_type, status, start_date, end_date, auto_renew from account_standings;
+comment on view current_subscriptions is 'The subscription that counts, as users see it.';
+
+create view device_lists as
+select d.user_id,
+       json_agg(json_build_object(
+         'id', d.id, 'name', d.name, 'platform', d.platform, 'public_key', d.public_key,
+         'last_connected', d.last_connected_at, 'ip_address', host(t.client_ip)) order by d.slot) as devices
+  from devices d left join device_tunnels t on t.device_id = d.id
+ group by d.user_id;
+comment on view device_lists is 'The devices of each user who has one, as GET /users/me shows them.';
 
 create view account_overviews as
-select u.id, u.email, u.full_name, u.role, u.created_at, u.is_active, u.is_superuser, u.is_verified,
-       s.plan, s.plan_type, s.status, s.start_date, s.end_date, s.auto_renew,
-       coalesce((
-         select json_agg(json_build_object(
-                  'id', d.id, 'name', d.name, 'platform', d.platform, 'public_key', d.public_key,
-                  'last_connected', d.last_connected_at, 'ip_address', host(t.client_ip)) order by d.slot)
-           from devices d left join device_tunnels t on t.device_id = d.id
-          where d.user_id = u.id), '[]'::json) as devices
-  from users u join current_subscriptions s on s.user_id = u.id;
+select a.user_id as id, a.email, a.full_name, a.role, a.created_at, a.is_active, a.is_superuser, a.is_verified,
+       a.plan_id as plan, a.plan_type, a.status, a.start_date, a.end_date, a.auto_renew,
+       coalesce((select l.devices from device_lists l where l.user_id = a.user_id), '[]'::json) as devices
+  from account_standings a;
 comment on view account_overviews is 'An account with its subscription and devices: what GET /users/me shows, in one read.';
 
 create function release_key(p_user uuid, p_key text) returns boolean language plpgsql as $$
@@ -97,6 +91,7 @@ comment on function release_key(uuid, text) is
 export const down = `
 drop function release_key(uuid, text);
 drop view account_overviews;
+drop view device_lists;
 drop view current_subscriptions;
 drop view live_sessions;
 drop index refresh_tokens_with_answer;

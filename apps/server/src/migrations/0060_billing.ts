@@ -63,9 +63,7 @@ alter table subscriptions
   add column currency text check (currency ~ '^[A-Z]{3}$'),
   add column trial_end timestamptz,
   add column ended_at timestamptz,
-  add column lapsed_at timestamptz,
   add column acts integer not null default 0;
-comment on column subscriptions.lapsed_at is 'When grace ended without payment: the row stays past_due, its premium is over.';
 comment on column subscriptions.acts is 'Counts what we asked Stripe to change; part of the idempotency keys.';
 create index subscriptions_of_user on subscriptions (user_id);
 create index subscriptions_of_customer on subscriptions (customer_id);
@@ -173,38 +171,6 @@ create table vouchers (
 );
 comment on column vouchers.code_hash is 'The code itself is shown once.';
 
-create or replace view entitlements as
-select u.id as user_id,
-       u.is_active,
-       p.id as plan_id,
-       p.tier,
-       p.max_devices,
-       p.max_connections,
-       p.streaming_support,
-       case when p.id = 'free' then null when s.status = 'past_due' then s.grace_until else s.end_date end as expires_at
-  from users u
-  left join subscriptions s
-    on s.user_id = u.id and s.lapsed_at is null
-   and ((s.status = 'active' and (s.end_date is null or greatest(s.end_date, s.grace_until) > clock_timestamp()))
-     or (s.status = 'past_due' and s.grace_until > clock_timestamp()))
-  join plans p on p.id = coalesce(s.plan_id, 'free');
-comment on view entitlements is
-  'The one answer to what a user may do now: a live plan, else the free one. A plan that renews goes on for its grace while the payment provider is away.';
-
-create or replace view current_subscriptions as
-select u.id as user_id,
-       coalesce(s.plan_id, 'free') as plan,
-       coalesce(s.plan_type, 'free') as plan_type,
-       coalesce(s.status, 'active') as status,
-       coalesce(s.start_date, u.created_at) as start_date,
-       s.end_date,
-       coalesce(s.auto_renew, false) as auto_renew
-  from users u
-  left join subscriptions s
-    on s.user_id = u.id and s.lapsed_at is null
-   and ((s.status = 'active' and (s.end_date is null or greatest(s.end_date, s.grace_until) > clock_timestamp()))
-     or (s.status = 'past_due' and s.grace_until > clock_timestamp()));
-
 create function billing_account_erased() returns trigger language plpgsql as $$
 begin
   new.erased_at := clock_timestamp();
@@ -218,34 +184,6 @@ comment on function billing_account_erased() is
   'An erased account pays no more. The row stays while a bank may still take a payment back, then it goes.'`
 
 export const down = `
-create or replace view current_subscriptions as
-select u.id as user_id,
-       coalesce(s.plan_id, 'free') as plan,
-       coalesce(s.plan_type, 'free') as plan_type,
-       coalesce(s.status, 'active') as status,
-       coalesce(s.start_date, u.created_at) as start_date,
-       s.end_date,
-       coalesce(s.auto_renew, false) as auto_renew
-  from users u
-  left join subscriptions s
-    on s.user_id = u.id
-   and ((s.status = 'active' and (s.end_date is null or s.end_date > clock_timestamp()))
-     or (s.status = 'past_due' and s.grace_until > clock_timestamp()));
-create or replace view entitlements as
-select u.id as user_id,
-       u.is_active,
-       p.id as plan_id,
-       p.tier,
-       p.max_devices,
-       p.max_connections,
-       p.streaming_support,
-       case when p.id = 'free' then null else coalesce(s.grace_until, s.end_date) end as expires_at
-  from users u
-  left join subscriptions s
-    on s.user_id = u.id
-   and ((s.status = 'active' and (s.end_date is null or s.end_date > clock_timestamp()))
-     or (s.status = 'past_due' and s.grace_until > clock_timestamp()))
-  join plans p on p.id = coalesce(s.plan_id, 'free');
 drop table vouchers;
 drop table billing_notices;
 drop table billing_events;
@@ -259,7 +197,6 @@ drop index subscriptions_ending;
 drop index subscriptions_of_user;
 alter table subscriptions
   drop column acts,
-  drop column lapsed_at,
   drop column ended_at,
   drop column trial_end,
   drop column currency,

@@ -43,27 +43,29 @@ alter table sessions add column secret_hash bytea;
 comment on column sessions.secret_hash is 'SHA-256 of the random part of a cookie; null for sessions by token.';
 
 create or replace view live_sessions as
-select s.id, s.user_id, u.role, u.is_verified, s.must_change_password, s.expires_at,
-       e.plan_id, e.tier, e.max_devices, e.max_connections, e.expires_at as plan_expires_at,
+select s.id, s.user_id, a.role, a.is_verified, s.must_change_password, s.expires_at,
+       a.plan_id, a.tier, a.max_devices, a.max_connections, a.plan_expires_at,
+       a.email, a.full_name, a.created_at, a.is_active, a.is_superuser,
+       a.plan_type, a.status, a.start_date, a.end_date, a.auto_renew,
        s.kind, s.secret_hash, s.created_at as opened_at, s.last_used_at,
-       case when u.role = 'user' then null
-            else exists (select from totp_factors f where f.user_id = u.id and f.enabled_at is not null)
-              or exists (select from passkeys p where p.user_id = u.id)
+       case when a.role = 'user' then null
+            else exists (select from totp_factors f where f.user_id = a.user_id and f.enabled_at is not null)
+              or exists (select from passkeys p where p.user_id = a.user_id)
         end as staff_has_factor
   from sessions s
-  join users u on u.id = s.user_id
-  join entitlements e on e.user_id = s.user_id
- where u.is_active and s.revoked_at is null and s.expires_at > clock_timestamp() and s.idle_expires_at > clock_timestamp()`
+  join account_standings a on a.user_id = s.user_id
+ where a.is_active and s.revoked_at is null and s.expires_at > clock_timestamp() and s.idle_expires_at > clock_timestamp()`
 
 export const down = `
 drop view live_sessions;
 create view live_sessions as
-select s.id, s.user_id, u.role, u.is_verified, s.must_change_password, s.expires_at,
-       e.plan_id, e.tier, e.max_devices, e.max_connections, e.expires_at as plan_expires_at
+select s.id, s.user_id, a.role, a.is_verified, s.must_change_password, s.expires_at,
+       a.plan_id, a.tier, a.max_devices, a.max_connections, a.plan_expires_at,
+       a.email, a.full_name, a.created_at, a.is_active, a.is_superuser,
+       a.plan_type, a.status, a.start_date, a.end_date, a.auto_renew
   from sessions s
-  join users u on u.id = s.user_id
-  join entitlements e on e.user_id = s.user_id
- where u.is_active and s.revoked_at is null and s.expires_at > clock_timestamp() and s.idle_expires_at > clock_timestamp();
+  join account_standings a on a.user_id = s.user_id
+ where a.is_active and s.revoked_at is null and s.expires_at > clock_timestamp() and s.idle_expires_at > clock_timestamp();
 alter table sessions drop column secret_hash;
 drop table passkeys;
 drop table recovery_codes;

@@ -14,16 +14,15 @@ create index api_tokens_of_user on api_tokens (user_id, created_at);
 comment on column api_tokens.secret_hash is 'SHA-256 of the random part; the token itself is shown once.';
 
 create view live_api_tokens as
-select t.id, t.user_id, t.secret_hash, t.scopes, t.expires_at, t.last_used_at, u.role, u.is_verified,
-       e.plan_id, e.tier, e.max_devices, e.max_connections, e.expires_at as plan_expires_at,
-       case when u.role = 'user' then null
-            else exists (select from totp_factors f where f.user_id = u.id and f.enabled_at is not null)
-              or exists (select from passkeys p where p.user_id = u.id)
+select t.id, t.user_id, t.secret_hash, t.scopes, t.expires_at, t.last_used_at, a.role, a.is_verified,
+       a.plan_id, a.tier, a.max_devices, a.max_connections, a.plan_expires_at,
+       case when a.role = 'user' then null
+            else exists (select from totp_factors f where f.user_id = a.user_id and f.enabled_at is not null)
+              or exists (select from passkeys p where p.user_id = a.user_id)
         end as staff_has_factor
   from api_tokens t
-  join users u on u.id = t.user_id
-  join entitlements e on e.user_id = t.user_id
- where u.is_active and t.expires_at > clock_timestamp();
+  join account_standings a on a.user_id = t.user_id
+ where a.is_active and t.expires_at > clock_timestamp();
 comment on view live_api_tokens is 'The check of a call by API token: alive, its user active, role and plan as they are now.'`
 
 export const down = `
