@@ -7,6 +7,7 @@ import {
   type Credentials,
 } from '../accounts/index.ts'
 import { Forbidden, Unauthenticated } from '../platform/errors.ts'
+import { newId } from '../platform/ids.ts'
 import { accountMac, countFailure, failuresInARow, forgetFailures } from './failures.ts'
 import { failedProof } from './failed-proof.ts'
 import { chargedTry, proveFactor, TotpRequired, type Caller } from './factor/prove.ts'
@@ -30,12 +31,22 @@ export type Proven = {
 
 export const wrongPassword = () => failedProof('password', new Unauthenticated('The e-mail or the password is wrong.'))
 
+const mustProveAddress = ({ config }: Parts, account: Credentials): boolean =>
+  config.REQUIRE_EMAIL_VERIFICATION && !account.is_verified
+
 /** Everything that keeps an account with the right password out looks like a wrong password. */
-export async function mayEnter(parts: Parts, account: Credentials): Promise<boolean> {
-  if (!account.is_active) return false
-  if (account.is_verified || !parts.config.REQUIRE_EMAIL_VERIFICATION) return true
-  await sendLater(parts, parts.db, 'verify', account.id)
-  return false
+export const mayEnter = (parts: Parts, account: Credentials): boolean =>
+  account.is_active && !mustProveAddress(parts, account)
+
+/**
+ * Mails the proof of the address again to who proved all else. Queued beside the answer, at best effort: waiting for it
+ * would tell by the time taken that the password was right.
+ */
+export function mailProofAgain(parts: Parts, account: Credentials): void {
+  if (!account.is_active || !mustProveAddress(parts, account)) return
+  sendLater(parts, parts.db, 'verify', account.id).catch((err: unknown) => {
+    parts.log.warn({ err, user_id: account.id }, 'the proof of an address could not be mailed again')
+  })
 }
 
 /**
@@ -98,18 +109,23 @@ export async function proveAccount(parts: Parts, wish: PasswordProof, caller: Ca
   if (closed && parts.mailer.kind === 'off')
     await parts.attempts.spend('AUTH_ACCOUNT_NETWORK', emailKey(wish.email), caller.req)
   const found = await credentialsByEmail(parts.db, wish.email)
-  const right = await parts.passwords.matches(found?.hashed_password ?? null, wish.password)
-  const oneTime = found && right ? await oneTimeState(parts.db, found.id) : 'none'
-  if (!found || !right || oneTime === 'expired' || !(await mayEnter(parts, found))) {
+  // The same work for every address and password: what is read more for a right one would show in the time taken.
+  const [right, oneTime] = await Promise.all([
+    parts.passwords.matches(found?.hashed_password ?? null, wish.password),
+    oneTimeState(parts.db, found?.id ?? newId()),
+  ])
+  const known = right && oneTime !== 'expired' ? found : undefined
+  if (!known || !mayEnter(parts, known)) {
     await countFailure(parts.db, mac)
     caller.log.warn({ user_id: found?.id ?? null }, 'sign-in refused')
+    if (known) mailProofAgain(parts, known)
     throw wrongPassword()
   }
-  const factor = await proveSecondStep(parts, found, wish.totp, caller)
-  if (closed && factor === 'none' && parts.mailer.kind !== 'off') await proveMailedCode(parts, found, wish.totp, caller)
+  const factor = await proveSecondStep(parts, known, wish.totp, caller)
+  if (closed && factor === 'none' && parts.mailer.kind !== 'off') await proveMailedCode(parts, known, wish.totp, caller)
   await forgetFailures(parts.db, mac)
 
-  const account = await renewHash(parts, found, wish.password)
+  const account = await renewHash(parts, known, wish.password)
   // Who became staff with a customer's password chooses a longer one first.
   const tooWeak =
     isStaff(account.role) && parts.rules.fault(wish.password, { email: account.email, staff: true }) !== null

@@ -4,7 +4,7 @@ import { Unauthenticated } from '../../platform/errors.ts'
 import { failedProof } from '../failed-proof.ts'
 import type { Caller } from '../factor/prove.ts'
 import type { Parts } from '../parts.ts'
-import { mayEnter, type Proven } from '../prove.ts'
+import { mailProofAgain, mayEnter, type Proven } from '../prove.ts'
 import { Challenges } from './challenge.ts'
 import { relyingParty } from './relying-party.ts'
 import type { Assertion, RequestOptions } from './schemas.ts'
@@ -77,8 +77,9 @@ export async function provePasskey(parts: Parts, assertion: Assertion, caller: C
     stored !== undefined &&
     isOwners(stored, assertion.response.userHandle) &&
     (await isProven(parts, stored, assertion))
-  if (!account || !right || !(await mayEnter(parts, account))) {
+  if (!account || !right || !mayEnter(parts, account)) {
     caller.log.warn({ user_id: account?.id ?? null }, 'sign-in refused')
+    if (account && right) mailProofAgain(parts, account)
     throw refused()
   }
   return { account, mustChangePassword: false, factorProven: true, passkeyId: stored.id }

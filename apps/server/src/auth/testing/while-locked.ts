@@ -3,7 +3,7 @@ import type { Tx } from '../../platform/db/index.ts'
 import type { House } from './house.ts'
 
 /** Until `count` sessions of the house's database wait for a lock. */
-async function waiting({ database }: House, count: number): Promise<void> {
+export async function waiting({ database }: House, count: number): Promise<void> {
   for (let i = 0; i < 400; i++) {
     const rows = await database.owner`
       select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
