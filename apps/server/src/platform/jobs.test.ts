@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { enqueue, startJobs } from './jobs.ts'
+import { NotFound } from './errors.ts'
+import { enqueue, JobFailure, startJobs } from './jobs.ts'
 import { createLog } from './log.ts'
 import { freshDatabase } from './testing/index.ts'
 
@@ -100,4 +101,73 @@ test('a job that a killed process had begun runs again: at once when nobody else
   await until(() => done.length >= 2)
   await alone.stop()
   assert.deepEqual(done, [{ n: 2 }, { n: 1 }])
+})
+
+class ServiceError extends Error {
+  override readonly name = 'ServiceError'
+  readonly code = 'no_such_customer'
+}
+
+test('of what a job throws the queue and the log keep kind, code and place, and no text that is not ours', async (t) => {
+  const { sql, owner, url } = await freshDatabase(t)
+  let log = ''
+  let ran = 0
+  const failing = (error: () => Error) => async () => {
+    ran++
+    throw error()
+  }
+  const theirs = () => new ServiceError('no ada@example.com\n    at ada@example.com (ada.ts:1:1)')
+  const mutated = () => {
+    const error = theirs()
+    void error.stack
+    return Object.assign(error, { message: 'other text of ada' })
+  }
+  const work = { theirs: failing(theirs), mutated: failing(mutated), ours: failing(() => new NotFound('The order')) }
+  const jobs = await startJobs(url, undefined, work, [], createLog('debug', { write: (line) => void (log += line) }))
+  for (const name of Object.keys(work)) await enqueue(sql, name, {})
+  await until(() => ran === 3)
+  await jobs.stop()
+  const kept = await owner<{ task: string; last_error: string }[]>`
+    select t.identifier as task, last_error from graphile_worker._private_jobs j
+      join graphile_worker._private_tasks t on t.id = j.task_id order by 1`
+  assert.deepEqual(
+    [...kept],
+    [
+      { task: 'mutated', last_error: 'ServiceError no_such_customer' },
+      { task: 'ours', last_error: 'AppError: The order was not found.' },
+      { task: 'theirs', last_error: 'ServiceError no_such_customer' },
+    ],
+  )
+  assert.doesNotMatch(log, /ada/)
+  assert.match(log, /jobs\.test\.ts:\d+/, 'it tells the place')
+})
+
+test('a job that failed for good is over, and one that was tried as often as may be goes after a week', async (t) => {
+  const { sql, owner, url } = await freshDatabase(t)
+  let tries = 0
+  const lost = async () => {
+    tries++
+    throw new JobFailure('nobody is there', { final: true })
+  }
+  for (const [n, days, attempts] of [
+    [1, 8, 25],
+    [2, 6, 25],
+    [3, 8, 24],
+  ] as const) {
+    await enqueue(sql, 'later', { n })
+    await owner`update graphile_worker._private_jobs set attempts = ${attempts}, run_at = now() + interval '1 day',
+                       updated_at = now() - make_interval(days => ${days}) where key is null and attempts = 0`
+  }
+  await enqueue(sql, 'lost', {})
+  await enqueue(sql, 'platform.sweep-jobs', {})
+  const jobs = await startJobs(url, undefined, { lost, later: async () => undefined }, [], createLog('silent'))
+  const waiting = async () => {
+    const left = await owner<{ n: number | null }[]>`
+      select (payload->>'n')::int as n from graphile_worker._private_jobs order by 1`
+    return left.map(({ n }) => n)
+  }
+  let left = await waiting()
+  for (let i = 0; i < 500 && left.length > 2; i++, left = await waiting()) await sleep(10)
+  await jobs.stop()
+  assert.deepEqual([tries, left], [1, [2, 3]])
 })

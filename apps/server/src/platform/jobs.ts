@@ -1,9 +1,15 @@
-import { Logger, parseCronItems, run, type Runner, type TaskList } from 'graphile-worker'
+import { Logger, parseCronItems, run, type Runner, type Task, type TaskList } from 'graphile-worker'
 import pg from 'pg'
 import type { Db } from './db/index.ts'
+import { failureOf, JobFailure } from './job-failure.ts'
 import type { Log } from './log.ts'
 
-/** A room's background work: each must be safe to run twice. */
+export { JobFailure }
+
+/**
+ * A room's background work: each must be safe to run twice. What it throws has it tried again, but for a `JobFailure` that
+ * is final; of the error only its kind and words of ours are kept.
+ */
 export type Jobs = Record<string, (payload: unknown) => Promise<void>>
 /** `minute hour day month weekday`, in UTC. */
 export type Schedule = { cron: string; job: string }
@@ -42,6 +48,32 @@ async function freeDead(pool: pg.Pool, minutes: number): Promise<void> {
   )
 }
 
+/** A job that was tried as often as it may be stays for so long, for whoever looks for the fault. */
+const USED_UP_DAYS = 7
+const SWEEP_JOB = 'platform.sweep-jobs'
+const SWEEP: Schedule = { cron: '41 2 * * *', job: SWEEP_JOB }
+
+const sweepUsedUp = (pool: pg.Pool) =>
+  pool.query(
+    `delete from graphile_worker._private_jobs
+      where attempts >= max_attempts and locked_at is null
+        and updated_at < clock_timestamp() - make_interval(days => $1)`,
+    [USED_UP_DAYS],
+  )
+
+/** The queue stores and logs what a task throws: no foreign text comes that far. */
+const guarded =
+  (name: string, work: Jobs[string], log: Log): Task =>
+  async (payload) => {
+    try {
+      await work(payload)
+    } catch (error) {
+      const failure = failureOf(error)
+      if (!(error instanceof JobFailure && error.final)) throw failure
+      log.warn({ job: name, reason: failure.message }, 'a job failed for good')
+    }
+  }
+
 /**
  * Runs the jobs of all rooms until `stop`, which waits for those that run.
  * @param alone no other instance can be using this database: what is still marked as running died with its process
@@ -67,11 +99,13 @@ export async function startJobs(
   }, LOOK_FOR_DEAD_MS)
   looking.unref()
   const taskList: TaskList = {}
-  for (const [name, work] of Object.entries(jobs)) taskList[name] = (payload) => work(payload)
+  const all: Jobs = { ...jobs, [SWEEP_JOB]: async () => void (await sweepUsedUp(pool)) }
+  for (const [name, work] of Object.entries(all)) taskList[name] = guarded(name, work, log)
+  const due = [...schedule, SWEEP]
   const runner: Runner = await run({
     pgPool: pool,
     taskList,
-    parsedCronItems: parseCronItems(schedule.map(({ cron, job }) => ({ task: job, match: cron, identifier: job }))),
+    parsedCronItems: parseCronItems(due.map(({ cron, job }) => ({ task: job, match: cron, identifier: job }))),
     logger: quiet(log),
     concurrency: CONCURRENCY,
     noHandleSignals: true,

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { test } from 'node:test'
+import { enqueue, startJobs } from '../jobs.ts'
+import { createLog } from '../log.ts'
 import { throwawaySecrets } from '../secrets.ts'
 import { defer, freshDatabase, type Scope } from '../testing/index.ts'
 import { createMailer, outboxIsReadable, readOutbox, renderMail, sweepOutbox } from './index.ts'
@@ -16,7 +18,10 @@ const letter = renderMail('ada@example.com', 'Prime VPN', {
 })
 
 /** Just enough of an SMTP server to see what arrives. */
-async function smtpServer(scope: Scope, refuse = false): Promise<{ port: number; lines: string[] }> {
+async function smtpServer(
+  scope: Scope,
+  refusal?: (rcpt: string) => string,
+): Promise<{ port: number; lines: string[] }> {
   const lines: string[] = []
   const server = createServer((socket) => {
     let inData = false
@@ -31,7 +36,7 @@ async function smtpServer(scope: Scope, refuse = false): Promise<{ port: number;
         if (line.startsWith('EHLO')) socket.write('250 test\r\n')
         else if (line === 'DATA') socket.write('354 go on\r\n')
         else if (line === 'QUIT') socket.end('221 bye\r\n')
-        else socket.write(refuse && line.startsWith('RCPT') ? '550 no such user\r\n' : '250 ok\r\n')
+        else socket.write(`${line.startsWith('RCPT') ? (refusal?.(line) ?? '250 ok') : '250 ok'}\r\n`)
       }
     })
   }).listen(0, '127.0.0.1')
@@ -71,13 +76,54 @@ test('over SMTP a mail reaches exactly the address it was written to', async (t)
   assert.ok(lines.every((line) => !/^bcc:/i.test(line)))
 })
 
-test('a mail that the server refuses is an error, so that the job tries again', async (t) => {
-  const { sql: db } = await freshDatabase(t)
-  const { port } = await smtpServer(t, true)
+/** A mail job against a server that refuses so, until it has run. @returns its log, and what the queue kept of it */
+async function refusedJob(t: Scope, refusal: (rcpt: string) => string) {
+  const { sql: db, owner, url } = await freshDatabase(t)
+  const { port } = await smtpServer(t, refusal)
   const config = { SMTP_URL: `smtp://127.0.0.1:${port}`, MAIL: 'on' as const, APP_NAME: 'Prime VPN' }
   const mailer = createMailer(config, { db, secrets: throwawaySecrets(), publicUrl: PUBLIC_URL })
   defer(t, () => mailer.close())
-  await assert.rejects(mailer.send(letter, null))
+  let log = ''
+  const ran = Promise.withResolvers<void>()
+  const mail = async (): Promise<void> => {
+    try {
+      await mailer.send(letter, null)
+    } finally {
+      ran.resolve()
+    }
+  }
+  const jobs = await startJobs(
+    url,
+    undefined,
+    { mail },
+    [],
+    createLog('debug', { write: (line) => void (log += line) }),
+  )
+  await enqueue(db, 'mail', {})
+  await ran.promise
+  await jobs.stop()
+  const kept = await owner<{ attempts: number; last_error: string | null }[]>`
+    select attempts, last_error from graphile_worker._private_jobs`
+  return { log, kept: [...kept] }
+}
+const named = (code: string) => (rcpt: string) => `${code} <${/<(.*)>/.exec(rcpt)?.[1]}>: no Ada Lovelace here`
+const foreign = /ada|lovelace|example/i
+
+test('a mail that the server refuses for now is tried again; nothing of its text is stored or logged', async (t) => {
+  for (const code of ['450 4.2.1', '554 5.7.1']) {
+    const { log, kept } = await refusedJob(t, named(code))
+    const reason = `JobFailure: The mail server did not take the mail (EENVELOPE, ${code.slice(0, 3)}, RCPT TO).`
+    assert.deepEqual(kept, [{ attempts: 1, last_error: reason }])
+    assert.match(log, /"level":"error".*EENVELOPE/)
+    assert.doesNotMatch(log, foreign)
+  }
+})
+
+test('a mail to nobody is given up at once, and the log says it without the address', async (t) => {
+  const { log, kept } = await refusedJob(t, named('550 5.1.1'))
+  assert.deepEqual(kept, [])
+  assert.match(log, /"level":"warn".*"job":"mail".*EENVELOPE, 550, RCPT TO.*failed for good/)
+  assert.doesNotMatch(log, foreign)
 })
 
 test('without SMTP mails lie sealed in the outbox, are found by address, and go after a day', async (t) => {

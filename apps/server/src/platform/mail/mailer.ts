@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { createTransport } from 'nodemailer'
 import type { Config } from '../config/index.ts'
 import type { Sql } from '../db/index.ts'
+import { JobFailure } from '../jobs.ts'
 import type { Secrets } from '../secrets.ts'
 import { putInOutbox } from './outbox.ts'
 
@@ -12,7 +13,7 @@ export type Mailer = {
   kind: 'smtp' | 'outbox' | 'off'
   /**
    * @param userId the account it is for, with which a kept mail goes whatever address it went to; null: nobody's
-   * @throws when the mail server does not take it: the job runs again
+   * @throws {JobFailure} the mail server does not take it: the job runs again; final when there is no such recipient
    */
   send(mail: Mail, userId: string | null): Promise<void>
   close(): void
@@ -53,13 +54,29 @@ function senderOf(publicUrl: string, appName: string): { name: string; address: 
   return { name: appName, address: `no-reply@${domain}` }
 }
 
+/** What nodemailer tells of a refusal. Its message and `response` are the server's own text, which names the recipient. */
+type Refusal = { code?: unknown; responseCode?: unknown; command?: unknown; response?: unknown }
+
+/** A policy (5.7.x of RFC 3463: relaying, authentication) is the operator's to mend, and no fault of the address. */
+const isPolicy = (response: unknown): boolean => typeof response === 'string' && /^5\d\d[ -]5\.7\.\d/.test(response)
+
+/** A failure with the codes alone. A 5xx to RCPT is said of the address for good (RFC 5321, 4.2.1). */
+function refused({ code, responseCode, command, response }: Refusal): JobFailure {
+  const said = [code, responseCode, command].filter((part) => /^[A-Z0-9_ ]{1,40}$/.test(String(part))).join(', ')
+  const final = command === 'RCPT TO' && Number(responseCode) >= 500 && !isPolicy(response)
+  return new JobFailure(`The mail server did not take the mail (${said || 'no code'}).`, { final })
+}
+
 function smtpMailer(smtpUrl: string, from: { name: string; address: string }): Mailer {
   const transport = createTransport(smtpOptions(smtpUrl))
   return {
     kind: 'smtp',
     async send({ to, subject, text, html }) {
       // The address as an object is not parsed again: it is the one recipient, whatever it holds.
-      await transport.sendMail({ from, to: { name: '', address: to }, subject, text, html })
+      const sent = transport.sendMail({ from, to: { name: '', address: to }, subject, text, html })
+      await sent.catch((error: unknown) => {
+        throw refused(Object(error) as Refusal)
+      })
     },
     close: () => transport.close(),
   }
