@@ -41,7 +41,8 @@ export const MATRIX: Record<string, Access> = {
   'POST /api/v1/auth/reset-password': open,
   'POST /api/v1/auth/passkeys/login/options': open,
   'POST /api/v1/auth/passkeys/login/verify': open,
-  'POST /api/v1/auth/logout': vpn,
+  // Any app ends its own session; an API token is none.
+  'POST /api/v1/auth/logout': session,
   'POST /api/v1/auth/logout-all': session,
 
   // One's own credentials: only by a session of our own sign-in. A CSRF token is for cookies: a bearer is refused (403).

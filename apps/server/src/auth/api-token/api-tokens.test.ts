@@ -80,6 +80,16 @@ test('a role and a state count as they are at each use', async () => {
   assert.equal((await get(token)).statusCode, 401)
 })
 
+test('a token cannot sign out: it is told so, and goes on', async () => {
+  const member = await house.member('out@example.com')
+  const { token } = (await make(member)).json<Made>()
+  const answer = await house.call('POST', '/api/v1/auth/logout', { token })
+  assert.equal(answer.statusCode, 403)
+  assert.equal(answer.headers['clear-site-data'], undefined)
+  assert.equal((await get(token)).statusCode, 200)
+  assert.equal((await get(member.token)).statusCode, 200)
+})
+
 test('deactivation ends tokens for good', async () => {
   const boss = await house.staff('boss@example.com', 'super_admin')
   const member = await house.member('gone@example.com')

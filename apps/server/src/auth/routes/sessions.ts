@@ -86,10 +86,19 @@ export function sessionRoutes(app: App, parts: Parts): void {
     '/api/v1/auth/logout',
     {
       config: { needs: 'me:read', duringPasswordChange: true, duringFactorSetup: true },
-      schema: { tags: ['auth'], summary: 'Sign out', body: z.strictObject({}), response: { 204: z.void() } },
+      schema: {
+        tags: ['auth'],
+        summary: 'Sign out',
+        description:
+          '403 by an API token, which is no session: `DELETE /api/v1/users/me/api-tokens/{token_id}` ends one.',
+        body: z.strictObject({}),
+        response: { 204: z.void() },
+      },
     },
     async (req, reply) => {
-      const { userId, sessionId } = principalOf(req)
+      const { userId, sessionId, signedInAt } = principalOf(req)
+      if (signedInAt === undefined)
+        throw new Forbidden('An API token cannot sign out. Its owner ends it: DELETE /api/v1/users/me/api-tokens/{id}.')
       await revokeSession(parts.db, sessionId, userId)
       await parts.revocations.announce({ userId, sessionId })
       return reply.code(204).headers(forget).send()
