@@ -18,7 +18,7 @@ import { resourceOf, type OAuthParts } from './provider.ts'
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>
 
 /** What a sign-in leaves for the consent that follows it. Kept sealed, for minutes. */
-type Proof = { accountId: string; password: string; factorProven: boolean }
+type Proof = { accountId: string; mark: string; factorProven: boolean }
 type Missing = { missingOIDCScope?: string[]; missingResourceScopes?: Record<string, string[]> }
 
 /** A token that belongs to one page under way: a form from elsewhere has none. */
@@ -32,9 +32,9 @@ export function assertCsrf(parts: OAuthParts, uid: string, given: string | undef
     throw new Forbidden('This form is not from our page, or the page has expired. Go back to the app and begin again.')
 }
 
-/** Stands for the password as it was judged: another one since then opens nothing. */
-const passwordMark = (parts: OAuthParts, account: Credentials): string =>
-  parts.secrets.mac('oauth-proof', `${account.id} ${account.hashed_password ?? ''}`).toString('base64url')
+/** Stands for the account as it was judged: another password or role since then opens nothing. */
+const accountMark = (parts: OAuthParts, { id, role, hashed_password }: Credentials): string =>
+  parts.secrets.mac('oauth-proof', `${id} ${role} ${hashed_password ?? ''}`).toString('base64url')
 
 /** By account number where that field is filled, else by e-mail and password. */
 function prove(parts: OAuthParts, form: Form, caller: Caller): Promise<Proven> {
@@ -57,7 +57,7 @@ export async function signInForApp(parts: OAuthParts, form: Form, caller: Caller
   if (duties.password_change_required) throw new Forbidden('Change your password first: sign in to the web app.')
   if (duties.factor_setup_required) throw new Forbidden('Set up a second factor first: sign in to the web app.')
   const { account, factorProven } = proven
-  const proof: Proof = { accountId: account.id, password: passwordMark(parts, account), factorProven }
+  const proof: Proof = { accountId: account.id, mark: accountMark(parts, account), factorProven }
   return { login: { ...proof, remember: false, amr: factorProven ? ['pwd', 'otp', 'mfa'] : ['pwd'] } }
 }
 
@@ -66,7 +66,7 @@ async function signedIn(parts: OAuthParts, { lastSubmission, session }: Interact
   const proof = lastSubmission?.login as Proof | undefined
   if (!proof || session?.accountId !== proof.accountId) return undefined
   const account = await credentialsById(parts.db, proof.accountId)
-  if (!account?.is_active || passwordMark(parts, account) !== proof.password) return undefined
+  if (!account?.is_active || accountMark(parts, account) !== proof.mark) return undefined
   return { account, factorProven: proof.factorProven }
 }
 

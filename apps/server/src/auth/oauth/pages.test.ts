@@ -139,6 +139,18 @@ test('consent sent twice at once opens one session', async () => {
   assert.equal(sessions.count, 1)
 })
 
+test('a role given or taken between sign-in and consent lets no app in by the sign-in of before', async () => {
+  const who = await house.member('raised@example.com')
+  const { browser, page } = await atSignIn()
+  const asked = await signIn(browser, page, 'raised@example.com')
+  assert.match(asked.text, /<h1>Allow/)
+  await house.database.sql`update users set role = 'support' where id = ${who.id}`
+  const answer = await browser.submit(asked, '/consent', { decision: 'allow' })
+  assert.equal(answer.status, 403)
+  const sessions = await house.database.sql`select from sessions where user_id = ${who.id} and kind = 'oauth'`
+  assert.equal(sessions.count, 0)
+})
+
 test('a page cannot be taken out of order', async () => {
   const { browser, page } = await atSignIn()
   const action = /action="([^"]*\/login)"/.exec(page.text)?.[1] ?? ''
