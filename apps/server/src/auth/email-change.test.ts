@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, beforeEach, test } from 'node:test'
+import { emailKey } from '../accounts/index.ts'
 import { AppError } from '../platform/errors.ts'
+import { accountMac } from './failures.ts'
 import { openHouse, PASSWORD, type Member } from './testing/house.ts'
 import { whileLocked } from './testing/while-locked.ts'
 
@@ -92,6 +94,16 @@ test('the first proof of an address ends a wish for another that was made before
   assert.equal(await verify(link), 200)
   assert.equal((await wishes(squatter)).length, 0)
   assert.equal(await verify(own), 400)
+})
+
+test('failed sign-ins are not kept under an address that its account gave up', async () => {
+  const { owner, link } = await withIntruder('given.up')
+  const kept = () =>
+    sql`select from sign_in_failures where account = ${accountMac(house.secrets, emailKey('given.up@example.com'))}`
+  assert.equal((await house.login('Given.Up@example.com', 'not the password')).statusCode, 401)
+  assert.equal((await kept()).length, 1)
+  assert.equal(await verify(link), 200)
+  assert.equal((await kept()).length, 0, owner.email)
 })
 
 test('an address of an account that is off is not verified and not changed', async () => {

@@ -1,8 +1,9 @@
 import { timingSafeEqual } from 'node:crypto'
-import { credentialsByEmail, endAccess, lockCredentials, setEmail, setVerified } from '../accounts/index.ts'
+import { credentialsByEmail, emailKey, endAccess, lockCredentials, setEmail, setVerified } from '../accounts/index.ts'
 import { violatedConstraint, type Tx } from '../platform/db/index.ts'
 import { invalidField, type AppError } from '../platform/errors.ts'
 import { newId } from '../platform/ids.ts'
+import { accountMac, forgetFailures } from './failures.ts'
 import { failedProof } from './failed-proof.ts'
 import { sendLater } from './mail/job.ts'
 import { findMailToken, forgetMailedProofs, takeMailToken, takeWish, tryCode, type MailToken } from './mail/store.ts'
@@ -46,6 +47,8 @@ async function applyProof(parts: Parts, tx: Tx, found: MailToken): Promise<(() =
   if (kind === 'change_email') {
     if (!(await takeWish(tx, user_id, email))) return null
     await setEmail(tx, user_id, email)
+    // What is kept by an address alone goes when nobody has it any more.
+    if (before.email) await forgetFailures(tx, accountMac(parts.secrets, emailKey(before.email)))
     first = !before.is_verified
   } else {
     first = await setVerified(tx, user_id, email)
