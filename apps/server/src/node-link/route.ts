@@ -5,9 +5,8 @@ import type { UpgradeRequest, UpgradeRoute } from '../platform/http/index.ts'
 import { Gate, type Caller } from './gate.ts'
 import type { NodeLink } from './link.ts'
 
-const MAX_UNPROVED = 256
 /** Several nodes may stand behind one address, and customers behind them. */
-const MAX_UNPROVED_PER_ADDRESS = 16
+const UNPROVED = { inAll: 256, strangers: 192, perAddress: 16, perNetwork: 32 }
 /** A proof is 500 bytes; what a stranger sends beyond this is not kept in memory. */
 const MAX_UNPROVED_BYTES = 8 * 1024
 const PING_MS = 10_000
@@ -54,7 +53,7 @@ export type RouteDeps = {
 
 /** `WS /node/link`: whoever calls is a stranger until it has answered the challenge. */
 export function linkRoute({ callerOf, open, gone, ping }: RouteDeps): UpgradeRoute & { proved(link: NodeLink): void } {
-  const gate = new Gate(MAX_UNPROVED, MAX_UNPROVED_PER_ADDRESS)
+  const gate = new Gate(UNPROVED)
   const leaves = new WeakMap<NodeLink, () => void>()
 
   return {
@@ -63,7 +62,7 @@ export function linkRoute({ callerOf, open, gone, ping }: RouteDeps): UpgradeRou
     maxPayload: MAX_MESSAGE_BYTES,
     proved: (link) => leaves.get(link)?.(),
     async handle(req, accept) {
-      const leave = gate.enter(callerOf(req.raw))
+      const leave = gate.enter(callerOf(req.raw), () => req.raw.socket.destroy())
       try {
         const ws = await accept()
         const link = open(ws, req.raw)

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import { test, type TestContext } from 'node:test'
 import WebSocket from 'ws'
 import { memoryKv } from '../platform/kv/index.ts'
 import { defer, freshDatabase } from '../platform/testing/index.ts'
-import { Gate } from './gate.ts'
+import { Gate, type Bounds } from './gate.ts'
 import { soundHealth } from './heartbeats.ts'
 import { Inflow } from './inflow.ts'
 import { proves } from './proof.ts'
@@ -122,6 +123,21 @@ test('before the proof nothing else is heard: reports, nonsense, binary and much
   assert.equal(await closed, 1006)
 })
 
+test('a node comes in though others hold all places of its address', async (t) => {
+  const { url, identity, links, server } = await door(t)
+  const idle = await Promise.all(Array.from({ length: 16 }, () => dial(t, url)))
+  const turnedAway = new WebSocket(url)
+  turnedAway.on('error', () => undefined)
+  const [, answer] = (await once(turnedAway, 'unexpected-response')) as [unknown, IncomingMessage]
+  assert.equal(answer.statusCode, 503)
+  answer.destroy()
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  const { ws, nonce } = await dial(t, url)
+  assert.equal(await Promise.race(idle.map(({ closed }) => closed)), 1006)
+  ws.send(auth(identity.nodeId, proofOf(identity, INSTALLATION, nonce)))
+  await until('linked', () => links.linked(server))
+})
+
 test('who says nothing is put out after five seconds', async (t) => {
   const { url } = await door(t)
   const began = performance.now()
@@ -131,17 +147,59 @@ test('who says nothing is put out after five seconds', async (t) => {
   assert.ok(took > 4_000 && took < 7_000, `${took} ms`)
 })
 
+/** A gate with a clock that stands still, and who was put out of it. */
+function aGate(bounds: Partial<Bounds>) {
+  const clock = { now: 0 }
+  const wide = { inAll: 99, strangers: 99, perAddress: 99, perNetwork: 99 }
+  const gate = new Gate({ ...wide, ...bounds }, () => clock.now)
+  const out: string[] = []
+  const enter = (address: string, network: string | null = null, ours = false) =>
+    gate.enter({ address, network, ours }, () => void out.push(address))
+  return { clock, enter, out }
+}
+const full = { code: 'UNAVAILABLE' }
+
 test('strangers are few, in all and from one address, and make room when they go', () => {
-  const gate = new Gate(3, 2)
-  const leave = gate.enter({ address: 'a' })
-  gate.enter({ address: 'a' })
-  assert.throws(() => gate.enter({ address: 'a' }), { code: 'UNAVAILABLE' })
-  gate.enter({ address: 'b' })
-  assert.throws(() => gate.enter({ address: 'c' }), { code: 'UNAVAILABLE' })
+  const { enter } = aGate({ inAll: 3, perAddress: 2 })
+  const leave = enter('a')
+  enter('a')
+  assert.throws(() => enter('a'), full)
+  enter('b')
+  assert.throws(() => enter('c'), full)
   leave()
   leave()
-  gate.enter({ address: 'c' })
-  assert.throws(() => gate.enter({ address: 'd' }), { code: 'UNAVAILABLE' })
+  enter('c')
+  assert.throws(() => enter('d'), full)
+})
+
+test('strangers of one /48 are bounded together, and in all leave room for our own nodes, also for one in that /48', () => {
+  const { enter } = aGate({ inAll: 6, strangers: 5, perNetwork: 3 })
+  for (const address of ['a1', 'a2', 'a3']) enter(address, 'a')
+  assert.throws(() => enter('a4', 'a'), full)
+  enter('b1', 'b')
+  enter('192.0.2.1')
+  assert.throws(() => enter('192.0.2.2'), full)
+  enter('a5', 'a', true)
+  assert.throws(() => enter('c1', 'c', true), full)
+})
+
+test('who holds a place without a proof for longer than a proof takes gives it to the next', () => {
+  const { clock, enter, out } = aGate({ inAll: 4, strangers: 3, perAddress: 2 })
+  enter('a')
+  clock.now = 500
+  enter('a')
+  enter('b')
+  assert.throws(() => enter('c'), full)
+  clock.now = 999
+  assert.throws(() => enter('a'), full)
+  clock.now = 1_000
+  enter('c')
+  assert.deepEqual(out, ['a'])
+  assert.throws(() => enter('d'), full, 'the others are young yet')
+  clock.now = 1_500
+  enter('b')
+  enter('d')
+  assert.deepEqual(out, ['a', 'a', 'b'])
 })
 
 test('a proof is bound to the node, not only to the key', () => {

@@ -78,7 +78,7 @@ export class CallerIds {
 
   /** The /48 of an IPv6 address. */
   ofPrefix(address: Address): Id {
-    return this.of('prefix', blockText(address, 48))
+    return this.of('prefix', prefixOf(address))
   }
 
   /** An e-mail address or account number as sent, without regard to case: known or not, it is the same. */
@@ -100,6 +100,9 @@ const blockText = (address: Address, length: number): string => {
   const { family, words } = networkOf(address, length)
   return `${family} ${words.join('.')} ${length}`
 }
+
+/** The /48 of an IPv6 address: what a customer of a hoster may hold as a whole. */
+export const prefixOf = (address: Address): string => blockText(address, 48)
 
 /** The block that counts as one caller: the address, or the /64 that an IPv6 host may choose from. */
 export const countedAs = (address: Address): string =>

@@ -25,7 +25,7 @@ import { Countries, type CountryOf } from './geo.ts'
 import { HttpHooks } from './hook.ts'
 import type { Identify } from './identity.ts'
 import { Judge, type Told } from './judge.ts'
-import { CallerIds } from './keys.ts'
+import { CallerIds, prefixOf } from './keys.ts'
 import type { Limiter, Now } from './limiter/limiter.ts'
 import { MemoryLimiter } from './limiter/memory.ts'
 import { RedisLimiter } from './limiter/redis.ts'
@@ -63,6 +63,9 @@ export type ProtectionDeps = {
   now?: Now
 }
 
+/** Readable names of a caller: its address or /64, its /48 (null for IPv4), and whether nodes of ours call from there. */
+export type CallerNames = { address: string; network: string | null; ours: boolean }
+
 /** The layer in front of HTTP: bans, limits, countries, throttling. */
 export type Protection = {
   /** For `createApp`. */
@@ -77,7 +80,7 @@ export type Protection = {
   /** The one client address that counts, as text: for limits, distance and country; never for a log or a table. */
   addressOf(req: IncomingMessage): string
   /** Whom a request counts for where a room bounds callers itself: in memory only, as `addressOf`. */
-  callerOf(req: IncomingMessage): { address: string }
+  callerOf(req: IncomingMessage): CallerNames
   /** For `createApp` and `Upgrades`: whether the caller came by https, as far as a trusted proxy tells. */
   arrivesByHttps(req: IncomingMessage): boolean
   /** Two letters, or null where the country is not known. */
@@ -244,7 +247,10 @@ export function createProtection(deps: ProtectionDeps): Protection {
     protectUpgrade: (raw, target) => judgeUpgrade(judge, raw, target),
     attempts: new Spending(state, webhooks),
     addressOf: (req) => addressText(clients.of(req).address),
-    callerOf: (req) => ({ address: clients.of(req).countedAs }),
+    callerOf(req) {
+      const { address, countedAs } = clients.of(req)
+      return { address: countedAs, network: address.family === 6 ? prefixOf(address) : null, ours: fleet.has(address) }
+    },
     arrivesByHttps: (req) => arrivesByHttps(req, clients.isTrusted(clients.peerOf(req.socket))),
     countryOf: (req) => state.countries.countryOf(clients.of(req).address),
     onAlert: (listener) => alerts.on(listener),

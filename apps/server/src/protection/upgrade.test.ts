@@ -111,3 +111,17 @@ test('a node’s link has no limit, and comes to its proof under a ban that came
   protection.state.bans.apply({ network, leftMs: 60_000, byStaff: true })
   assert.equal((await open('/node/link')).code, 'IP_BANNED')
 })
+
+test('a caller is named by its address or /64, its /48, and whether nodes of ours call from there', async (t) => {
+  const { protection } = await protectedApp(t, { fleet: () => ['2001:db8:7:1::1'] })
+  const named = (remoteAddress: string) =>
+    protection.callerOf({ headers: {}, rawHeaders: [], socket: { remoteAddress } } as unknown as IncomingMessage)
+  const one = named('2001:db8:1::1')
+  assert.deepEqual(named('2001:db8:1:0:5:6:7:8'), one)
+  const near = named('2001:db8:1:2::1')
+  assert.notEqual(near.address, one.address)
+  assert.equal(near.network, one.network)
+  assert.notEqual(named('2001:db8:2::1').network, one.network)
+  assert.deepEqual(named('::ffff:192.0.2.1'), named('192.0.2.1'))
+  assert.deepEqual([named('192.0.2.1').network, one.ours, named('2001:db8:7:1::2').ours], [null, false, true])
+})

@@ -154,7 +154,7 @@ export async function anInstance(
     desired,
     log: silent,
     attempts,
-    callerOf: (req) => ({ address: req.socket.remoteAddress ?? '' }),
+    callerOf: (req) => ({ address: req.socket.remoteAddress ?? '', network: null, ours: false }),
   })
   const url = await listen(scope, [links.route])
   await links.start()
