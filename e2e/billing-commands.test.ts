@@ -71,6 +71,8 @@ test('sync-plans makes the prices that Stripe does not know, once, and takes tho
   const again = await prime(env, folder, 'billing', 'sync-plans')
   assert.deepEqual([again.code, again.out.trim()], [0, 'Stripe knows every price already.'])
   assert.equal(standin.store.all('price').length, 2)
+  const moved = await prime(env, folder, 'billing', 'move', '--json')
+  assert.deepEqual([moved.code, JSON.parse(moved.out)], [0, { moved: false }], moved.err)
 })
 
 test('reconcile repairs, beside the running service, what missed webhooks left', async (t) => {

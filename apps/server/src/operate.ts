@@ -7,7 +7,7 @@ import { buildRooms } from './rooms.ts'
 import { startFoundation } from './start.ts'
 
 /** What an operator's command may do with billing. */
-export type BillingWork = Pick<Billing, 'syncPlans' | 'reconcile'>
+export type BillingWork = Pick<Billing, 'syncPlans' | 'reconcile' | 'move'>
 
 /** There is no payment provider that a command could talk to. */
 export class BillingOff extends Error {}

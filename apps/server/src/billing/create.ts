@@ -7,7 +7,7 @@ import { ACT_JOB } from './acts-queue.ts'
 import { actJob } from './acts.ts'
 import { billingAdminRoutes } from './admin-routes.ts'
 import { FORGET_JOB, forgetJob, requeueForgets, resolveJob, syncJob, tidyJob } from './event-jobs.ts'
-import { settleHome } from './home.ts'
+import { OtherHome, settleHome, type Leave } from './home.ts'
 import { Inbox, requeueEvents, RESOLVE_JOB, SYNC_JOB } from './inbox.ts'
 import { LIFECYCLE_JOB, lifecycleJob, sweepJob } from './lifecycle.ts'
 import { MAIL_JOB, mailJob } from './mails.ts'
@@ -30,13 +30,18 @@ export type Billing = {
   schedule: Schedule[]
   /** Whether there is a payment provider, real or stand-in. */
   enabled(): boolean
-  /** Makes every price that Stripe does not know yet. @returns how many @throws {Unavailable} billing is off */
+  /** Makes every price that Stripe does not know yet. @returns how many @throws {Unavailable} billing is off; {OtherHome} */
   syncPlans(): Promise<number>
-  /** Compares everybody with Stripe and repairs. @throws {Unavailable} billing is off */
+  /** Compares everybody with Stripe and repairs. @throws {Unavailable} billing is off; {OtherHome} */
   reconcile(): Promise<Drift>
   /**
-   * Starts the stand-in where it is switched on, and makes the prices known that the environment names. A Stripe that is
-   * away does not stop the service from starting.
+   * Goes over to the account or mode of Stripe that the key is of.
+   * @returns whether it is another than before @throws {Unavailable} billing is off; Stripe's errors
+   */
+  move(): Promise<boolean>
+  /**
+   * Starts the stand-in where it is switched on, and billing once the key is known to be of the Stripe whose customers we
+   * have; until then it is off and looks again. A Stripe that is away does not stop the service from starting.
    * @param url where we listen, for the stand-in's webhooks; without a path
    */
   start(url: string): Promise<void>
@@ -46,6 +51,7 @@ export type Billing = {
 }
 
 const SWEEP_JOB = 'billing.sweep'
+const HOME_CHECK_MS = 60_000
 
 /** Builds the room; nothing is sent and nothing listens before `start`. */
 export function createBilling(deps: BillingDeps): Billing {
@@ -56,23 +62,66 @@ export function createBilling(deps: BillingDeps): Billing {
       : openStripe({ key: config.STRIPE_SECRET_KEY, base: config.STRIPE_API_BASE })
   let secrets: readonly string[] = config.STRIPE_WEBHOOK_SECRET
   let standin: StripeStandin | undefined
+  /** Whether the key is of the Stripe whose customers we have. One that was and is no more never goes over by itself. */
+  let home: 'unknown' | 'ours' | 'left' = 'unknown'
+  let timer: NodeJS.Timeout | undefined
   const parts: Parts = {
     ...deps,
     clock: deps.clock ?? systemClock,
-    billingEnabled: () => gate !== undefined,
+    billingEnabled: () => gate !== undefined && home === 'ours',
     stripe() {
       if (!gate) throw new Unavailable('Billing is switched off here.')
+      if (home !== 'ours') throw new Unavailable('Billing is not ready. Try again later.')
       return gate
     },
   }
   const inbox = new Inbox(db)
 
+  /** Nothing else would queue this work again soon: it fails, and is tried again, until we are ready. */
+  const whenReady = (job: (payload: unknown) => Promise<void>) => async (payload: unknown) => {
+    if (gate) parts.stripe()
+    await job(payload)
+  }
+
   async function startStandin(url: string): Promise<void> {
     standin = await StripeStandin.start({ file: join(config.DATA_DIR, 'stripe-standin.json'), follow: true })
     standin.delivery.to(`${url}/api/v1/payments/webhook`)
     secrets = [standin.webhookSecret]
-    gate = openStripe({ key: standin.apiKey, base: standin.base })
+    gate = openStripe({ key: standin.apiKey, base: standin.base, standin: true })
     log.info({ url: standin.base }, 'the Stripe stand-in listens')
+  }
+
+  /** For the commands of operators, which start nothing. */
+  async function enter(leave: Leave): Promise<boolean> {
+    if (!gate) throw new Unavailable('Billing is switched off here.')
+    const moved = await settleHome(db, gate, log, leave)
+    home = 'ours'
+    return moved
+  }
+
+  async function adoptPrices({ sdk }: StripeGate): Promise<void> {
+    try {
+      await adoptConfiguredPrices(db, sdk, config, log)
+    } catch (err) {
+      log.error({ err }, 'the configured Stripe prices could not be read')
+    }
+  }
+
+  /** Switches billing on once the key's home is known to be ours, and off when it is ours no more. */
+  async function checkHome(): Promise<void> {
+    if (!gate) return
+    try {
+      await settleHome(db, gate, log, home === 'unknown' ? 'empty' : 'never')
+    } catch (err) {
+      if (err instanceof OtherHome && home === 'ours') home = 'left'
+      if (home !== 'ours') log.error({ err }, 'billing is off: the Stripe key is not known to be the right one')
+      return
+    }
+    if (home === 'ours') return
+    home = 'ours'
+    await requeueEvents(db, 0)
+    await requeueForgets(db)
+    await adoptPrices(gate)
   }
 
   return {
@@ -86,13 +135,13 @@ export function createBilling(deps: BillingDeps): Billing {
       [SYNC_JOB]: syncJob(parts),
       [RESOLVE_JOB]: resolveJob(parts),
       [ACT_JOB]: actJob(parts),
-      [TIDY_JOB]: tidyJob(parts),
+      [TIDY_JOB]: whenReady(tidyJob(parts)),
       [FORGET_JOB]: forgetJob(parts),
       [REFUND_JOB]: refundJob(parts),
       [MAIL_JOB]: mailJob(parts),
       [LIFECYCLE_JOB]: lifecycleJob(parts),
       [SWEEP_JOB]: sweepJob(parts),
-      [RECONCILE_JOB]: reconcileJob(parts),
+      [RECONCILE_JOB]: whenReady(reconcileJob(parts)),
     },
     schedule: [
       { cron: '* * * * *', job: LIFECYCLE_JOB },
@@ -101,35 +150,29 @@ export function createBilling(deps: BillingDeps): Billing {
     ],
     enabled: () => parts.billingEnabled(),
     async syncPlans() {
+      await enter('never')
       const { sdk } = parts.stripe()
       // Prices that the operator made are taken first, so that no second one is made beside them.
       await adoptConfiguredPrices(db, sdk, config, log)
       return syncPrices(db, sdk)
     },
-    reconcile: () => {
-      parts.stripe()
+    async reconcile() {
+      await enter('never')
       return reconcile(parts)
     },
+    move: () => enter('any'),
     async start(url) {
       if (config.STRIPE_STANDIN) await startStandin(url)
       if (!gate) return
-      try {
-        await settleHome(db, gate, log)
-      } catch (err) {
-        log.error({ err }, 'it could not be asked which account of Stripe the key is of')
-      }
-      await requeueEvents(db, 0)
-      await requeueForgets(db)
       if (secrets.length === 0)
         log.warn('STRIPE_WEBHOOK_SECRET is not set: webhooks are refused, payments are seen by the nightly comparison')
-      try {
-        await adoptConfiguredPrices(db, gate.sdk, config, log)
-      } catch (err) {
-        log.error({ err }, 'the configured Stripe prices could not be read')
-      }
+      await checkHome()
+      const look = () => checkHome().catch((err: unknown) => log.error({ err }, 'billing could not look at its home'))
+      timer = setInterval(() => void look(), deps.homeCheckMs ?? HOME_CHECK_MS).unref()
     },
     standinUrl: () => standin?.base,
     async stop() {
+      clearInterval(timer)
       await standin?.close()
     },
   }

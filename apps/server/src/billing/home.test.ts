@@ -5,14 +5,25 @@ import { aPayer, house, type House } from './testing/house.ts'
 
 const admin = { role: 'admin' } as const
 
-/** The key of another account, and a start with it. @returns what the one before had */
-async function moveTo(h: House, state: State): Promise<State> {
-  await h.settle()
-  const before = h.standin.store.state
-  h.standin.store.state = { ...state, now: before.now }
-  await h.billing.start('http://127.0.0.1:1')
+type Account = { key: string; state: State }
+const another = (key = 'sk_test_of_another_account'): Account => ({ key, state: emptyState(0) })
+const presentOf = ({ standin }: House): Account => ({ key: standin.apiKey, state: standin.store.state })
+
+/** The operator goes over to another account. @returns the one before */
+async function moveTo(h: House, account: Account): Promise<Account> {
+  const before = presentOf(h)
+  await h.restart(account)
+  await h.billing.move()
+  await opened(h)
   await h.settle()
   return before
+}
+/** Until the service has looked at its home again. */
+async function opened(h: House): Promise<void> {
+  for (let tries = 0; !h.billing.enabled(); tries++) {
+    assert.ok(tries < 100, 'billing does not open')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
 }
 const statusOf = async (h: House, user: string) => (await h.call('GET', '/subscriptions/status', user)).body
 const buy = (h: House, user: string) =>
@@ -20,14 +31,92 @@ const buy = (h: House, user: string) =>
     plan_id: 'premium_monthly',
     payment_method_id: h.standin.card(),
   })
+const idsOf = async (h: House, user: string) => ({
+  prices: [...(await h.sql`select id, stripe_price_id from plan_prices where stripe_price_id is not null order by id`)],
+  customers: [...(await h.sql`select id, stripe_customer_id from billing_customers where user_id = ${user}`)],
+})
 
-test('with the key of another account of Stripe everybody can buy there, also who was a customer of the one before', async (t) => {
+test('with the key of another account billing stays off and changes nothing, however often it starts', async (t) => {
+  const h = await house(t)
+  const user = await aPayer(h)
+  const [before, ids, right] = [await statusOf(h, user), await idsOf(h, user), presentOf(h)]
+  const wrong = another()
+  // At the first start it cannot even be asked.
+  h.standin.fault = () => 'refuse'
+  await h.restart(wrong)
+  h.standin.fault = () => undefined
+  for (let start = 0; start < 2; start++) {
+    assert.equal(h.billing.enabled(), false)
+    assert.equal((await buy(h, await h.user())).status, 503)
+    await h.restart()
+  }
+  assert.deepEqual(await statusOf(h, user), before)
+  assert.deepEqual(await idsOf(h, user), ids)
+  for (const kind of ['customer', 'price', 'subscription'] as const) assert.deepEqual(h.standin.store.all(kind), [])
+  await h.restart(right)
+  assert.equal(h.billing.enabled(), true)
+  assert.deepEqual(await statusOf(h, user), before)
+  assert.equal((await buy(h, user)).status, 409)
+})
+
+test('a new key of the same account is known by what it can read, as soon as Stripe answers', async (t) => {
+  const h = await house(t)
+  const user = await aPayer(h)
+  const before = await statusOf(h, user)
+  h.standin.fault = () => 'refuse'
+  await h.restart({ key: 'sk_test_rolled', state: h.standin.store.state })
+  assert.equal(h.billing.enabled(), false)
+  h.standin.fault = () => undefined
+  await opened(h)
+  assert.deepEqual(await statusOf(h, user), before)
+})
+
+test('a restart with the same key asks nobody, so that a Stripe that is away switches nothing off', async (t) => {
+  const h = await house(t)
+  const user = await aPayer(h)
+  const before = await statusOf(h, user)
+  h.standin.fault = () => 'refuse'
+  await h.restart()
+  assert.equal(h.billing.enabled(), true)
+  assert.deepEqual(await statusOf(h, user), before)
+})
+
+test('where nobody is a customer yet another key is taken without asking', async (t) => {
+  const h = await house(t)
+  await h.billing.syncPlans()
+  await h.restart(another())
+  assert.equal((await buy(h, await h.user())).status, 201)
+})
+
+test('the commands of an operator refuse the key of another account', async (t) => {
+  const h = await house(t)
+  await aPayer(h)
+  await h.restart(another())
+  for (const work of [() => h.billing.syncPlans(), () => h.billing.reconcile()])
+    await assert.rejects(work, /prime billing move/)
+  assert.deepEqual([h.billing.enabled(), h.standin.store.all('price')], [false, []])
+})
+
+test('an instance whose home was left for another one goes off, and does not go back by itself', async (t) => {
+  const h = await house(t)
+  await aPayer(h)
+  await h.sql`update billing_home set key_mark = 'of another key', id = 'another home'`
+  await h.sql`insert into billing_ids_aside (home, stripe_id, customer_id)
+              select 'before', stripe_customer_id, id from billing_customers`
+  await h.sql`update billing_customers set stripe_customer_id = null`
+  await h.sql`update plan_prices set stripe_price_id = null`
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  assert.equal(h.billing.enabled(), false)
+  assert.equal((await h.sql`select id from billing_home`)[0]?.id, 'another home')
+})
+
+test('moved to another account of Stripe everybody can buy there, also who was a customer of the one before', async (t) => {
   const h = await house(t)
   const [paid, gone, fresh] = [await aPayer(h), await aPayer(h), await h.user()]
   const staff = await h.user()
   await h.call('PUT', `/admin/users/${gone}/subscription`, staff, { action: 'cancel' }, admin)
   const { end_date } = await statusOf(h, paid)
-  await moveTo(h, emptyState(0))
+  await moveTo(h, another())
   for (const user of [fresh, gone]) {
     const bought = await buy(h, user)
     assert.deepEqual([bought.status, bought.body.status], [201, 'active'])
@@ -41,45 +130,25 @@ test('with the key of another account of Stripe everybody can buy there, also wh
   assert.equal((await buy(h, paid)).status, 201)
 })
 
-test('back at the account before, its ids and what stands there count again', async (t) => {
+test('moved back to the account before, also with a rolled key, its ids and what stands there count again', async (t) => {
   const h = await house(t)
   const [user, fresh] = [await aPayer(h), await h.user()]
   const before = await statusOf(h, user)
-  const ids = async () => ({
-    prices: [
-      ...(await h.sql`select id, stripe_price_id from plan_prices where stripe_price_id is not null order by id`),
-    ],
-    customers: [...(await h.sql`select id, stripe_customer_id from billing_customers where user_id = ${user}`)],
-  })
-  const known = await ids()
-  const old = await moveTo(h, emptyState(0))
+  const known = await idsOf(h, user)
+  const old = await moveTo(h, another())
   assert.equal((await buy(h, fresh)).status, 201)
-  await h.settle()
-  await moveTo(h, old)
-  assert.deepEqual(await ids(), known)
+  await moveTo(h, { ...old, key: 'sk_test_rolled' })
+  assert.deepEqual(await idsOf(h, user), known)
   assert.deepEqual(await statusOf(h, user), before)
-  const [aside] = await h.sql`select count(*)::int as n from billing_ids_aside where home like 'acct_%:test'`
+  const [aside] = await h.sql`select count(*)::int as n from billing_ids_aside`
   assert.equal(aside?.n, 2)
 })
 
 test('staff can end a plan that was paid at another account of Stripe', async (t) => {
   const h = await house(t)
   const [user, staff] = [await aPayer(h), await h.user()]
-  await moveTo(h, emptyState(0))
+  await moveTo(h, another())
   const act = () => h.call('PUT', `/admin/users/${user}/subscription`, staff, { action: 'cancel' }, admin)
   assert.deepEqual([(await act()).body.plan, (await h.entitlement(user)).tier], ['free', 'free'])
   assert.equal((await buy(h, user)).status, 201)
-})
-
-test('a start with the same key changes nothing, and one while Stripe is away neither', async (t) => {
-  const h = await house(t)
-  const user = await aPayer(h)
-  const before = await statusOf(h, user)
-  const { state } = h.standin.store
-  await moveTo(h, state)
-  h.standin.fault = () => 'refuse'
-  await moveTo(h, state)
-  h.standin.fault = () => undefined
-  assert.deepEqual(await statusOf(h, user), before)
-  assert.equal((await h.sql`select from billing_ids_aside`).length, 0)
 })

@@ -2,25 +2,16 @@ import assert from 'node:assert/strict'
 import { fork, type ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { suite, test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freshDatabase, temporaryFolder } from '../platform/testing/index.ts'
 import { StripeStandin, type Fault } from './standin/index.ts'
+import { freePort } from '../platform/free-port.ts'
 
 /** The long form kills before each call; the short one before every third, and after each. */
 const LONG = process.env.PRIME_LONG === '1'
 const INSTANCE = new URL('testing/instance.ts', import.meta.url).pathname
 const URLS = { success_url: 'https://vpn.example.com/ok', cancel_url: 'https://vpn.example.com/back' }
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** A server process that is started again whenever it was killed. */
 class Instance {

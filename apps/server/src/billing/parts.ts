@@ -38,6 +38,8 @@ export type BillingDeps = {
    * @returns how many connections ended
    */
   onEntitlementChanged(tx: Tx, userId: string): Promise<number>
+  /** Milliseconds between looks whether our key is still the right one; a minute unless told. */
+  homeCheckMs?: number
 }
 
 /** What every use case of this room is handed. */

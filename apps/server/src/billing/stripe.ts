@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import Stripe from 'stripe'
 import { Conflict, InvalidInput, NotFound, Unavailable, type AppError } from '../platform/errors.ts'
 
@@ -12,12 +13,16 @@ export type StripeGate = {
   sdk: Stripe
   /** Events of the other mode are not ours. */
   livemode: boolean
+  /** Tells keys apart without telling them. */
+  mark: string
+  /** It is the stand-in inside this process: no money moves. */
+  standin: boolean
 }
 
-export type StripeAddress = { key: string; base?: string | undefined }
+export type StripeAddress = { key: string; base?: string | undefined; standin?: boolean }
 
 /** The SDK, pinned to our version. Nothing is sent before the first call. */
-export function openStripe({ key, base }: StripeAddress): StripeGate {
+export function openStripe({ key, base, standin = false }: StripeAddress): StripeGate {
   const url = base === undefined ? undefined : new URL(base)
   const sdk = new Stripe(key, {
     apiVersion: STRIPE_VERSION,
@@ -33,7 +38,8 @@ export function openStripe({ key, base }: StripeAddress): StripeGate {
         }
       : {}),
   })
-  return { sdk, livemode: /^(sk|rk)_live_/.test(key) }
+  const mark = createHash('sha256').update(`stripe-key\0${key}`).digest('base64url')
+  return { sdk, livemode: /^(sk|rk)_live_/.test(key), mark, standin }
 }
 
 const {

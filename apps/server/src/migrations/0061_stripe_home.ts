@@ -5,9 +5,11 @@
 export const up = `
 create table billing_home (
   only_one boolean primary key default true check (only_one),
-  id text not null check (length(id) <= 255)
+  id text not null check (length(id) <= 255),
+  key_mark text not null
 );
-comment on table billing_home is 'The account and mode of Stripe whose ids stand in plan_prices and billing_customers.';
+comment on table billing_home is 'The account and mode of Stripe whose ids stand in plan_prices and billing_customers, by a name of ours.';
+comment on column billing_home.key_mark is 'Hash of the key that was used there last: the same key needs no question.';
 
 create table billing_ids_aside (
   home text not null,

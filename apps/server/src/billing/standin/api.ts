@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { accountEndpoints } from './account.ts'
 import { catalogueEndpoints } from './catalogue.ts'
 import { checkoutEndpoints } from './checkout.ts'
 import { readParams, type Endpoint } from './endpoint.ts'
@@ -13,7 +12,6 @@ import { subscriptionEndpoints } from './subscriptions.ts'
 import { STANDIN_VERSION, type World } from './world.ts'
 
 export const ENDPOINTS: readonly Endpoint[] = [
-  ...accountEndpoints,
   ...peopleEndpoints,
   ...catalogueEndpoints,
   ...subscriptionEndpoints,

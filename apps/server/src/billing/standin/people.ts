@@ -44,7 +44,9 @@ export const peopleEndpoints = [
     emit('customer.created', customer)
     return customer
   }),
-  endpoint('GET', '/v1/customers/:id', {}, ({ store }, _params, [id = '']) => store.get('customer', id)),
+  endpoint('GET', '/v1/customers/:id', {}, ({ store }, _params, [id = '']) =>
+    store.state.deleted[id] ? { id, object: 'customer', deleted: true } : store.get('customer', id),
+  ),
   endpoint('POST', '/v1/customers/:id', customerFields, (world, params, [id = '']) => {
     const customer = world.store.get('customer', id)
     setDefault(world, customer, params.invoice_settings?.default_payment_method)

@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFile } from 'node:fs/promises'
 import { test, type TestContext } from 'node:test'
 import Stripe from 'stripe'
 import type { z } from 'zod'
 import { ENDPOINTS } from './api.ts'
 import { StripeStandin } from './index.ts'
-import { emptyState } from './store.ts'
 
 async function shop(t: TestContext) {
   const standin = await StripeStandin.start()
@@ -158,22 +155,4 @@ test('every parameter it takes is one of the API description', async () => {
     compared++
   }
   assert.equal(compared, Object.keys(DESCRIBED).length)
-})
-
-test('a state file keeps its account through restarts, also one of a version that knew none', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'standin-'))
-  t.after(() => rm(folder, { recursive: true }))
-  const file = join(folder, 'state.json')
-  const { account: _account, ...earlier } = emptyState(1_900_000_000)
-  await writeFile(file, JSON.stringify(earlier))
-  const accounts = []
-  for (let start = 0; start < 2; start++) {
-    const standin = await StripeStandin.start({ file })
-    const { hostname, port } = new URL(standin.base)
-    const stripe = new Stripe(standin.apiKey, { host: hostname, port: Number(port), protocol: 'http' })
-    accounts.push((await stripe.accounts.retrieveCurrent()).id)
-    await standin.close()
-  }
-  assert.match(accounts[0] ?? '', /^acct_/)
-  assert.equal(accounts[1], accounts[0])
 })

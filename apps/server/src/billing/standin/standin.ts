@@ -32,7 +32,7 @@ const BODY_LIMIT = 256 * 1024
 
 /** A small HTTP server that speaks Stripe's wire format. Development and tests only: production refuses the switch. */
 export class StripeStandin {
-  readonly apiKey = `sk_test_standin_${randomBytes(12).toString('hex')}`
+  apiKey = `sk_test_standin_${randomBytes(12).toString('hex')}`
   readonly webhookSecret = `whsec_${randomBytes(24).toString('hex')}`
   readonly delivery: Delivery
   readonly store: Store
@@ -63,8 +63,6 @@ export class StripeStandin {
     })
     const { port } = standin.#server.address() as AddressInfo
     standin.#base = `http://127.0.0.1:${port}`
-    // What a file of an earlier version did not have, it has from now on.
-    standin.#save()
     if (options.follow) standin.#timer = setInterval(() => standin.#followClock(), 1_000).unref()
     return standin
   }

@@ -36,8 +36,6 @@ export type Remembered = { path: string; body: string; status: number; text: str
 /** Everything the stand-in knows; plain data, so that it can be written to a file and read again. */
 export type State = {
   now: number
-  /** Another one for each state: what was made in one is unknown in the other. */
-  account: string
   counter: number
   things: Record<string, Thing>
   events: StripeEvent[]
@@ -57,7 +55,6 @@ export type State = {
 
 export const emptyState = (now: number): State => ({
   now,
-  account: `acct_${randomBytes(8).toString('hex')}`,
   counter: 0,
   things: {},
   events: [],

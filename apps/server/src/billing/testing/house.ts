@@ -12,6 +12,7 @@ import { throwawaySecrets } from '../../platform/secrets.ts'
 import { defer, freshDatabase, type Scope } from '../../platform/testing/index.ts'
 import { createBilling, type Billing } from '../create.ts'
 import { StripeStandin } from '../standin/index.ts'
+import type { State } from '../standin/store.ts'
 
 // The tests look into answers of every route.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -45,6 +46,8 @@ export type House = {
     body?: unknown,
     more?: Call,
   ): Promise<Answer>
+  /** Stops the service and starts it anew, e.g. with the key and state of another account of Stripe. */
+  restart(stripe?: { key: string; state: State }, env?: Env): Promise<void>
   /** One job, now. */
   run(job: string, payload?: unknown): Promise<void>
   user(): Promise<string>
@@ -83,45 +86,61 @@ export async function house(scope: Scope, { env = {}, off = false, jobs = true }
   const log = createLog(process.env.TEST_LOG === '1' ? 'warn' : 'silent')
   const mails: Mail[] = []
   const changed: string[] = []
-  const config = parseConfig({
-    PUBLIC_URL: 'https://vpn.example.com',
-    CORS_ORIGINS: 'https://app.example.com',
-    ...(off
-      ? {}
-      : {
-          STRIPE_SECRET_KEY: standin.apiKey,
-          STRIPE_API_BASE: standin.base,
-          STRIPE_WEBHOOK_SECRET: `whsec_old_and_rotated_out_soon,${standin.webhookSecret}`,
-        }),
-    ...env,
-  })
+  const configOf = (more: Env) =>
+    parseConfig({
+      PUBLIC_URL: 'https://vpn.example.com',
+      CORS_ORIGINS: 'https://app.example.com',
+      ...(off
+        ? {}
+        : {
+            STRIPE_SECRET_KEY: standin.apiKey,
+            STRIPE_API_BASE: standin.base,
+            STRIPE_WEBHOOK_SECRET: `whsec_old_and_rotated_out_soon,${standin.webhookSecret}`,
+          }),
+      ...env,
+      ...more,
+    })
   const house = { badSignatures: 0, endedByChange: 0 }
-  const billing = createBilling({
-    db: sql,
-    config,
-    log,
-    clock,
-    publicUrl: 'https://vpn.example.com',
-    mailer: { kind: 'outbox', send: async (mail) => void mails.push(mail), close: () => undefined },
-    attempts: { failed: () => void house.badSignatures++ },
-    async onEntitlementChanged(_tx, userId) {
-      changed.push(userId)
-      return house.endedByChange
-    },
-  })
-  const app = await createApp({ config, log, authenticate })
-  defer(scope, () => app.close())
-  useIdempotency(app, sql, throwawaySecrets(), (req) => String(req.headers['x-user']))
-  billing.routes(app)
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  const address = app.server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  standin.delivery.to(`http://127.0.0.1:${address.port}/api/v1/payments/webhook`)
-  await billing.start(`http://127.0.0.1:${address.port}`)
-  if (jobs) {
-    const runner = await startJobs(url, undefined, billing.jobs, [], log)
-    defer(scope, () => runner.stop())
+  let closing: (() => Promise<void>)[] = []
+  const stop = async (): Promise<void> => {
+    for (const close of closing.toReversed()) await close()
+    closing = []
   }
+  defer(scope, stop)
+
+  async function open(more: Env): Promise<{ app: App; billing: Billing }> {
+    const config = configOf(more)
+    const billing = createBilling({
+      db: sql,
+      config,
+      log,
+      clock,
+      publicUrl: 'https://vpn.example.com',
+      mailer: { kind: 'outbox', send: async (mail) => void mails.push(mail), close: () => undefined },
+      attempts: { failed: () => void house.badSignatures++ },
+      async onEntitlementChanged(_tx, userId) {
+        changed.push(userId)
+        return house.endedByChange
+      },
+      homeCheckMs: 50,
+    })
+    const app = await createApp({ config, log, authenticate })
+    closing.push(() => app.close())
+    useIdempotency(app, sql, throwawaySecrets(), (req) => String(req.headers['x-user']))
+    billing.routes(app)
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    const address = app.server.address()
+    if (address === null || typeof address === 'string') throw new Error('no port')
+    standin.delivery.to(`http://127.0.0.1:${address.port}/api/v1/payments/webhook`)
+    closing.push(() => billing.stop())
+    await billing.start(`http://127.0.0.1:${address.port}`)
+    if (jobs) {
+      const runner = await startJobs(url, undefined, billing.jobs, [], log)
+      closing.push(() => runner.stop())
+    }
+    return { app, billing }
+  }
+  const opened = await open({})
   // First of all: a webhook under way while the app closes keeps its connection open for the keep-alive time.
   defer(scope, () => standin.delivery.close())
   const isIdle = async (): Promise<boolean> => {
@@ -131,8 +150,7 @@ export async function house(scope: Scope, { env = {}, off = false, jobs = true }
   return Object.assign(house, {
     sql,
     owner,
-    app,
-    billing,
+    ...opened,
     standin,
     mails,
     clock,
@@ -157,8 +175,18 @@ export async function house(scope: Scope, { env = {}, off = false, jobs = true }
       }
       await this.settle()
     },
+    async restart(stripe?: { key: string; state: State }, more: Env = {}) {
+      await this.settle()
+      await stop()
+      if (stripe) {
+        const { now } = standin.store.state
+        standin.store.state = { ...stripe.state, now }
+        standin.apiKey = stripe.key
+      }
+      Object.assign(this, await open({ STRIPE_SECRET_KEY: standin.apiKey, ...more }))
+    },
     async run(job: string, payload?: unknown) {
-      const work = billing.jobs[job]
+      const work = this.billing.jobs[job]
       if (!work) throw new Error(`there is no job ${job}`)
       await work(payload)
     },
@@ -180,7 +208,7 @@ export async function house(scope: Scope, { env = {}, off = false, jobs = true }
       body?: unknown,
       { role = 'user', key, headers = {}, unverified }: Call = {},
     ): Promise<Answer> {
-      const answer = await app.inject({
+      const answer = await this.app.inject({
         method,
         url: `/api/v1${path}`,
         headers: {

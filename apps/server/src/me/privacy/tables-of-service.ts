@@ -23,7 +23,7 @@ export const SERVICE: Record<string, Table> = {
     sealed: { network: 'an address that attacks', reason: 'why', created_by: 'id of the staff' },
   },
   billing_events: nobodys('id type object_id created_at received_at applied_at stripe_customer_id', '90 days'),
-  billing_home: nobodys('only_one id'),
+  billing_home: nobodys('only_one id key_mark'),
   billing_notices: nobodys('key at'),
   enrollment_tokens: nobodys('server_id hash expires_at replaces created_at'),
   installation: nobodys('only_one id secrets_fingerprint created_at'),
