@@ -6,23 +6,15 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { freePort } from '../apps/server/src/platform/free-port.ts'
 
 const rounds = Number(process.argv[2] ?? 5)
 const prime = fileURLToPath(new URL('../apps/cli/bin/prime.js', import.meta.url))
 const BARE = `require('node:http').createServer((_, res) => res.end('ok')).listen(Number(process.env.PORT), '127.0.0.1')`
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  return port
-}
 
 /** Milliseconds from the start of the process to the first good answer. */
 async function timed(args: string[], env: Record<string, string>): Promise<{ ms: number; child: ChildProcess }> {

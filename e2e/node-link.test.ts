@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { generateKeyPair } from '@prime-vpn/wireguard'
 import WebSocket from 'ws'
@@ -10,20 +9,12 @@ import { FakeNode, newIdentity, type Identity } from '../apps/server/src/node-li
 import { aServer, until } from '../apps/server/src/node-link/testing/fleet-of-one.ts'
 import type { Sql } from '../apps/server/src/platform/db/index.ts'
 import { freshDatabase, temporaryFolder } from '../apps/server/src/platform/testing/index.ts'
+import { freePort } from '../apps/server/src/platform/free-port.ts'
 
 const LATELY: Seen = { address: '203.0.113.10', exit: '203.0.113.11', secondsAgo: 540 }
 const LONG_AGO: Seen = { address: '203.0.113.20', exit: '203.0.113.21', secondsAgo: 660 }
 /** Somewhere outside the countries allowed here. */
 const ELSEWHERE = '8.8.8.8'
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** An address of its own for each node that was seen so long ago, and one that it reported. */
 type Seen = { address: string; exit: string; secondsAgo: number }

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { freePort } from '@prime-vpn/server'
 
 const PRIME = fileURLToPath(new URL('../bin/prime.js', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'prime-serve-'))
@@ -20,14 +20,6 @@ afterEach(async () => {
 after(() => {
   rmSync(folder, { recursive: true, force: true })
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
-}
 
 type Serving = { child: ChildProcess; url: string; out: () => string; err: () => string }
 

@@ -1,8 +1,7 @@
-import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import type { Redis } from 'ioredis'
 import { migrateUp, openPool, type Sql } from './platform/db/index.ts'
 import type { Config } from './platform/config/index.ts'
+import { freePort } from './platform/free-port.ts'
 import { memoryKv, redisKv, type Kv } from './platform/kv/index.ts'
 import type { Log } from './platform/log.ts'
 import { startEmbeddedPostgres } from './platform/postgres/index.ts'
@@ -74,11 +73,7 @@ async function bringUp(ownerUrl: string): Promise<string[]> {
  */
 export async function withRealPort(config: Config): Promise<Config> {
   if (config.PORT !== 0 || config.PUBLIC_URL !== undefined) return config
-  const probe = createServer().listen(0, config.HOST)
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return { ...config, PORT: port }
+  return { ...config, PORT: await freePort(config.HOST) }
 }
 
 /** Brings up secrets, database (migrated), pool and key-value store. @throws a readable message when one is not to be had */

@@ -2,11 +2,12 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from '../postgres/process.ts'
 import { defer, type Scope } from './defer.ts'
+import { freePort } from '../free-port.ts'
 
 /** For `test(name, { skip: noRedis }, ...)`: why there is none, or false. */
 export const noRedis: string | false = (process.env.PATH ?? '').split(':').some((folder) => {
@@ -32,15 +33,6 @@ export type TestRedis = {
   /** Stops answering while connections stay open, until `thaw`. */
   freeze(): void
   thaw(): void
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const answers = (path: string): Promise<boolean> =>
