@@ -82,7 +82,7 @@ export async function useOpenapi(app: App, appName: string): Promise<void> {
       const shown = {
         ...rest,
         tags: (tags ?? []).map(titled),
-        ...(route.config?.idempotent === true ? { headers: IdempotencyHeader } : {}),
+        ...(route.config?.idempotent ? { headers: IdempotencyHeader } : {}),
         ...(emptyObject(querystring) ? {} : { querystring }),
         ...describeAccess(needs),
         response: withErrors(response, needs === 'public'),
