@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createLog } from '../platform/log.ts'
 import { adoptConfiguredPrices } from './prices.ts'
+import { emptyState, type State } from './standin/store.ts'
 import { openStripe } from './stripe.ts'
 import { house, type House } from './testing/house.ts'
 
@@ -54,4 +55,45 @@ test('a price of another period is not taken, and a year may be told as twelve m
   assert.deepEqual([await priceOf(h, 'premium_monthly'), await priceOf(h, 'premium_yearly')], [9.99, 79.99])
   await at.start({ STRIPE_YEARLY_PRICE_ID: await at.make(9000, { interval: 'month', interval_count: 12 }) })
   assert.equal(await priceOf(h, 'premium_yearly'), 90)
+})
+
+test('a price that is named again, after another one, is in force again', async (t) => {
+  const h = await house(t, { jobs: false })
+  const at = await operator(h)
+  const [first, second] = [await at.make(1200, { interval: 'month' }), await at.make(1300, { interval: 'month' })]
+  for (const [STRIPE_MONTHLY_PRICE_ID, shown] of [
+    [first, 12],
+    [second, 13],
+    [first, 12],
+  ] as const) {
+    await at.start({ STRIPE_MONTHLY_PRICE_ID })
+    assert.equal(await priceOf(h, 'premium_monthly'), shown)
+  }
+  const rows = await h.sql`select stripe_price_id from plan_prices where plan_id = 'premium_monthly' and is_current`
+  assert.deepEqual([...rows], [{ stripe_price_id: first }])
+})
+
+test("back at the account before, its configured price is charged and not the other account's", async (t) => {
+  const h = await house(t)
+  const home = (key: string) => ({ key, state: emptyState(0) })
+  const charged: number[] = []
+  const prices = new Map<State, string>()
+  const [one, two] = [home('sk_test_one'), home('sk_test_two')]
+  for (const [account, amount] of [
+    [one, 1200],
+    [two, 1300],
+    [one, 1200],
+  ] as const) {
+    await h.restart(account)
+    await h.billing.move()
+    const id = prices.get(account.state) ?? (await (await operator(h)).make(amount, { interval: 'month' }))
+    account.state = h.standin.store.state
+    prices.set(account.state, id)
+    await h.restart(undefined, { STRIPE_MONTHLY_PRICE_ID: id })
+    const method = h.standin.card()
+    const body = { plan_id: 'premium_monthly', payment_method_id: method }
+    assert.equal((await h.call('POST', '/subscriptions/subscribe', await h.user(), body)).status, 201)
+    charged.push(h.standin.store.all('charge')[0]?.amount ?? 0)
+  }
+  assert.deepEqual(charged, [1200, 1300, 1200])
 })

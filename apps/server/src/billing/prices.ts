@@ -68,15 +68,15 @@ export async function syncPrices(db: Sql, sdk: Stripe): Promise<number> {
 }
 
 /**
- * Prices that the operator made at Stripe, named by the environment, for the shipped plans. Each is taken once: whatever
- * staff set after it stays through the next start.
+ * Prices that the operator made at Stripe, named by the environment, for the shipped plans. Each is taken once for every time
+ * that it is newly named: whatever staff set after it stays through the next start.
  */
 export async function adoptConfiguredPrices(db: Sql, sdk: Stripe, config: BillingConfig, log: Log): Promise<void> {
   const wanted = { premium_monthly: config.STRIPE_MONTHLY_PRICE_ID, premium_yearly: config.STRIPE_YEARLY_PRICE_ID }
   for (const [planId, stripeId] of Object.entries(wanted)) {
     if (stripeId === undefined) continue
-    const [known] = await db`select from plan_prices where stripe_price_id = ${stripeId}`
-    if (known) continue
+    const [taken] = await db`select from plans where id = ${planId} and configured_price_id = ${stripeId}`
+    if (taken) continue
     const price = await sdk.prices.retrieve(stripeId)
     if (
       !price.active ||
@@ -98,15 +98,17 @@ const isEvery = ({ recurring }: Stripe.Price, interval: 'month' | 'year'): boole
 /** Stripe's amount counts: what is shown is what is charged. The price it replaces stays for running subscriptions. */
 async function adoptPrice(db: Sql, planId: string, currency: string, amount: number, stripeId: string): Promise<void> {
   await db.begin(async (tx) => {
-    await tx`select from plans where id = ${planId} for no key update`
-    const [taken] = await tx`select from plan_prices where stripe_price_id = ${stripeId}`
-    // Another instance that starts at the same moment.
-    if (taken) return
+    // Another instance that starts at the same moment takes it once, too.
+    const [plan] = await tx`
+      update plans
+         set configured_price_id = ${stripeId}, price_minor = ${amount}, currency = ${currency}, updated_at = clock_timestamp()
+       where id = ${planId} and price_minor > 0 and configured_price_id is distinct from ${stripeId}
+      returning id`
+    if (!plan) return
     await tx`update plan_prices set is_current = false where plan_id = ${planId} and currency = ${currency} and is_current`
     await tx`
       insert into plan_prices (id, plan_id, currency, amount_minor, stripe_price_id)
-      values (gen_random_uuid(), ${planId}, ${currency}, ${amount}, ${stripeId})`
-    await tx`update plans set price_minor = ${amount}, currency = ${currency}, updated_at = clock_timestamp()
-              where id = ${planId} and price_minor > 0`
+      values (gen_random_uuid(), ${planId}, ${currency}, ${amount}, ${stripeId})
+      on conflict (stripe_price_id) do update set is_current = true`
   })
 }

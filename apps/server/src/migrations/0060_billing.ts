@@ -8,7 +8,9 @@
 export const up = `
 alter table plans
   add column trial_days integer not null default 0 check (trial_days between 0 and 730),
-  add column description text check (length(description) <= 500);
+  add column description text check (length(description) <= 500),
+  add column configured_price_id text;
+comment on column plans.configured_price_id is 'The price of the environment that was taken last: what staff set after it stays until it names another.';
 
 create table plan_prices (
   id uuid primary key,
@@ -208,4 +210,4 @@ drop table billing_orders;
 drop table billing_customers;
 drop function billing_account_erased();
 drop table plan_prices;
-alter table plans drop column description, drop column trial_days`
+alter table plans drop column configured_price_id, drop column description, drop column trial_days`

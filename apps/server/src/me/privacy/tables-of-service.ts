@@ -34,7 +34,8 @@ export const SERVICE: Record<string, Table> = {
   plan_prices: nobodys('id plan_id currency amount_minor stripe_price_id is_current created_at'),
   plans: nobodys(
     'id name tier billing_period price_minor currency max_devices max_connections streaming_support features position ' +
-      'is_active created_at updated_at trial_days description',
+      'is_active created_at updated_at trial_days description ' +
+      'configured_price_id',
   ),
   seat_debts: nobodys('id server_id'),
   vpn_servers: nobodys(
