@@ -7,7 +7,15 @@ import { meRoutes } from './me/index.ts'
 import { systemClock } from './platform/clock.ts'
 import type { Config } from './platform/config/index.ts'
 import { healthRoutes } from './platform/health/index.ts'
-import { createApp, unaskedRoutes, Upgrades, useIdempotency, type App } from './platform/http/index.ts'
+import {
+  createApp,
+  refusePlainCalls,
+  unaskedRoutes,
+  Upgrades,
+  useIdempotency,
+  type App,
+  type UpgradeRoute,
+} from './platform/http/index.ts'
 import type { Log } from './platform/log.ts'
 import { mailOutboxRoutes } from './platform/mail/index.ts'
 import { openapiRoutes, useOpenapi } from './platform/openapi/index.ts'
@@ -38,6 +46,7 @@ export async function buildApp(
   usePrincipals(app)
   useIdempotency(app, foundation.sql, foundation.secrets, (req) => principalOf(req).userId)
   addRoutes(app, config, foundation, rooms, stopping)
+  refusePlainCalls(app, socketsOf(rooms))
   unaskedRoutes(app)
   openapiRoutes(app)
   return app
@@ -68,10 +77,11 @@ function addRoutes(app: App, config: Config, foundation: Foundation, rooms: Room
   adminProtectionRoutes(app, { protection, db, callerOf: principalOf })
 }
 
+const socketsOf = ({ nodeLinks, usage }: Rooms): UpgradeRoute[] => [nodeLinks.route, usage.socketRoute]
+
 /** The WebSocket side, beside the routes. */
 export function buildUpgrades(config: Config, rooms: Rooms, log: Log): Upgrades {
   const upgrades = new Upgrades(config, log, rooms.protection.protectUpgrade, rooms.protection.arrivesByHttps)
-  upgrades.add(rooms.nodeLinks.route)
-  upgrades.add(rooms.usage.socketRoute)
+  for (const route of socketsOf(rooms)) upgrades.add(route)
   return upgrades
 }

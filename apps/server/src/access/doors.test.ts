@@ -76,6 +76,14 @@ test("a socket opens for one's own id alone: another's is 404 for staff and toke
   }
 })
 
+test('a plain call of a socket’s path is told so, whoever calls', async () => {
+  for (const url of ['/api/v1/node/link', '/ws/connection/x'])
+    for (const caller of ['anonymous', ...SIGNED_IN] as Caller[]) {
+      const answer = await world.app.inject({ url, headers: bearer(caller) })
+      assert.deepEqual([answer.statusCode, /"Upgrade"/.test(answer.body)], [400, true], `${url} as ${caller}`)
+    }
+})
+
 test('wrong secret addresses of confs are failed attempts: enough of them ban whoever tries', async (t) => {
   const strict = await openWorld(t, { RATE_LIMIT_ENABLED: 'false', NODE_ENV: 'test' })
   const get = (url: string) => strict.app.inject({ url, remoteAddress: '203.0.113.77' })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { InjectOptions } from 'fastify'
-import { unaskedRoutes } from '../platform/http/index.ts'
+import { refusePlainCalls, unaskedRoutes } from '../platform/http/index.ts'
 import { openapiRoutes } from '../platform/openapi/index.ts'
 import { protectedApp, type KitOptions } from './testing/kit.ts'
 import { A, admittedOf, as, B, get, login } from './testing/requests.ts'
@@ -133,6 +133,19 @@ test('what a browser asks for by itself, and the pages of the document, count by
   assert.match((await kit.app.inject(get('/robots.txt'))).body, /^User-agent: \*\nDisallow: \/\n$/)
   const { suspicion, global } = kit.protection.state
   assert.deepEqual([suspicion.counted.size, global.sum], [0, 0])
+})
+
+test('a plain call of a socket’s path says what is missing, counts by its rule and is no failed attempt', async (t) => {
+  const sockets = [{ path: '/api/v1/ws/connection/:user_id' }, { path: '/api/v1/node/link', rule: 'NODE_LINK' }]
+  const kit = await protectedApp(t, { routes: (app) => refusePlainCalls(app, sockets) })
+  const open = get('/ws/connection/u?token=t', A, as('user-1'))
+  const answer = await kit.send(open)
+  assert.deepEqual([answer.status, answer.headers['ratelimit-policy']], [400, '"websocket";q=7;w=60'])
+  assert.match(JSON.stringify(answer.body), /"field":"Upgrade"/)
+  assert.equal((await kit.send({ ...open, method: 'POST' })).headers.allow, 'GET, HEAD')
+  for (let i = 0; i < 60; i++) assert.equal((await kit.send(get('/node/link', B))).status, 400)
+  assert.equal(kit.protection.state.suspicion.counted.size, 0)
+  assert.equal((await kit.send(get('/plans', B))).status, 200)
 })
 
 test('a page of another site costs its visitor nothing and is refused', async (t) => {
