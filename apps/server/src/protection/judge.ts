@@ -65,12 +65,15 @@ export class Judge {
 
   /**
    * A page of another site makes a visitor's browser call us: refused without counting against the visitor, who may know
-   * nothing of it. Going to our page is no such call; a frame of ours in another page is.
+   * nothing of it. Going to our page is no such call; a frame of ours in another page, or fetching ahead, is.
    */
   #assertSameSite(call: Call, client: Client): void {
     const { headers } = call.raw
     if (headers['sec-fetch-site'] !== 'cross-site') return
-    if (headers['sec-fetch-mode'] === 'navigate' && (headers['sec-fetch-dest'] ?? 'document') === 'document') return
+    const isNavigation =
+      headers['sec-fetch-mode'] === 'navigate' && (headers['sec-fetch-dest'] ?? 'document') === 'document'
+    // A page may have any number of addresses fetched ahead; no person went there.
+    if (isNavigation && headers['sec-purpose'] === undefined) return
     if (headers.origin !== undefined && this.#state.allowedOrigins.has(headers.origin)) return
     this.#refuse(call, client, 'CROSS_SITE', new Forbidden('This origin may not call the API.'))
   }

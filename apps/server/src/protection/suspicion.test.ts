@@ -161,6 +161,13 @@ test('a page of another site costs its visitor nothing and is refused', async (t
   for (const to of ['iframe', 'frame', 'embed', 'object', 'fencedframe'])
     assert.equal((await kit.send(dest(to))).status, 403, to)
   assert.equal((await kit.send(dest('document'))).status, 404)
+  for (const purpose of ['prefetch', 'prefetch;prerender', 'prefetch;anonymous-client-ip']) {
+    const ahead = dest('document')
+    const headers = { ...ahead.headers, 'sec-purpose': purpose }
+    assert.equal((await kit.send({ ...ahead, headers })).status, 403, purpose)
+    assert.equal((await kit.send({ ...ahead, headers: { ...headers, 'sec-fetch-site': 'same-origin' } })).status, 404)
+  }
+  assert.equal(kit.protection.state.suspicion.counted.get('unknown-route'), 4)
 })
 
 test('the webhook is not counted and never bans; without a signature it is 400, and bad ones pause the address', async (t) => {

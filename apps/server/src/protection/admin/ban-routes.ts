@@ -2,9 +2,9 @@ import { z } from 'zod'
 import { audit } from '../../platform/audit.ts'
 import { AppError, invalidField, NotFound } from '../../platform/errors.ts'
 import type { Db } from '../../platform/db/index.ts'
-import { listAnswer, listOf, PageQuery, type App } from '../../platform/http/index.ts'
+import { ErrorBody, listAnswer, listOf, PageQuery, type App } from '../../platform/http/index.ts'
 import { contains, networkOf, parseNetwork, type Address, type Network } from '../address/address.ts'
-import { banOver, listBans, removeBans, writeManual, type Ban } from '../bans/store.ts'
+import { banOver, banById, listBans, removeBans, writeManual, type Ban } from '../bans/store.ts'
 import type { AdminProtectionDeps } from './deps.ts'
 import { forget } from './forget.ts'
 import { BanView, missing, NetworkParam, NewBan, refused, tags } from './schemas.ts'
@@ -67,12 +67,12 @@ export function banRoutes(app: App, { protection, db, callerOf }: AdminProtectio
   app.post(
     base,
     {
-      config,
+      config: { ...config, idempotent: true },
       schema: {
         tags,
         summary: 'Ban an address or a network',
         body: NewBan,
-        response: { 201: BanView, ...refused },
+        response: { 201: BanView, ...missing, 409: ErrorBody },
       },
     },
     async (req, reply) => {
@@ -80,8 +80,17 @@ export function banRoutes(app: App, { protection, db, callerOf }: AdminProtectio
       assertBannable(network, state.clients.of(req.raw).address, state.config.trustedProxies)
       const by = callerOf(req).userId
       const { reason, duration_seconds: seconds } = req.body
+      const { found = null } = req.idempotency ?? {}
+      if (found !== null) {
+        // An instance died after writing it: the others may not have heard of it.
+        const ban = await banById(db, found)
+        if (!ban) throw new NotFound('The ban')
+        await state.bans.spread({ network, leftMs: ban.until.getTime() - Date.now(), byStaff: true })
+        return reply.code(201).send(banView(ban))
+      }
       const ban = await db.begin(async (tx) => {
         const written = await writeManual(tx, { network, reason, seconds, by })
+        await req.idempotency?.mark(tx, written.id)
         await audit(tx, {
           actor: by,
           action: 'ban.added',

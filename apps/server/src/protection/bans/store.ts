@@ -1,4 +1,4 @@
-import type { Db } from '../../platform/db/index.ts'
+import { maybeOne, type Db } from '../../platform/db/index.ts'
 import { newId } from '../../platform/ids.ts'
 import { networkOf, networkText, parseNetwork, type Network } from '../address/address.ts'
 
@@ -113,6 +113,10 @@ export const removeBans = async (db: Db, network: Network): Promise<{ id: string
     return lifted ? [{ id, network: lifted }] : []
   })
 }
+
+/** One ban, while it is in force. */
+export const banById = (db: Db, id: string): Promise<Ban | undefined> =>
+  maybeOne(db<Ban[]>`select ${columns(db)} from bans where id = ${id} and until > clock_timestamp()`)
 
 /** The narrowest block in force that holds this one, as text. */
 export async function banOver(db: Db, network: Network): Promise<string | undefined> {
