@@ -104,6 +104,22 @@ test('a challenge works once, also of twenty at once, and for five minutes', asy
   assert.equal((await signIn(device.get(late, at()))).statusCode, 401)
 })
 
+test('a repeat with the same key shows the passkey that was added, also where the first answer was never made', async () => {
+  const member = await house.member('again@example.com')
+  const credential = new PasskeyDevice().create(await creation(member), at())
+  const headers = { 'idempotency-key': 'passkey-0123456789' }
+  const add = () =>
+    house.call('POST', '/api/v1/auth/passkeys/register/verify', { token: member.token, headers, body: { credential } })
+  const first = await add()
+  assert.equal(first.statusCode, 201, first.body)
+  const second = await add()
+  assert.equal(second.headers['idempotent-replayed'], 'true')
+  await house.database.sql`
+    update idempotency_marks set status = null, answer = null, claimed_at = clock_timestamp() - interval '31 seconds'`
+  const third = await add()
+  for (const { statusCode, body } of [second, third]) assert.deepEqual([statusCode, body], [201, first.body])
+})
+
 test('a passkey whose count goes back is a copy', async () => {
   const { device } = await withPasskey('copy@example.com')
   assert.equal((await signIn(device.get(await request(), at({ count: 7 })))).statusCode, 200)

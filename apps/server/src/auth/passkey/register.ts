@@ -2,6 +2,7 @@ import { generateRegistrationOptions, verifyRegistrationResponse } from '@simple
 import { accountById } from '../../accounts/index.ts'
 import { violatedConstraint } from '../../platform/db/index.ts'
 import { Conflict, invalidField, NotFound, type AppError } from '../../platform/errors.ts'
+import type { Idempotency } from '../../platform/http/index.ts'
 import { newId } from '../../platform/ids.ts'
 import { failedProof } from '../failed-proof.ts'
 import { factorChanged } from '../factor/manage.ts'
@@ -12,7 +13,7 @@ import { lockCaller } from '../still-signed-in.ts'
 import { Challenges } from './challenge.ts'
 import { relyingParty } from './relying-party.ts'
 import type { CreationOptions, NewCredential } from './schemas.ts'
-import { credentialsOf, deletePasskey, insertPasskey, type NewPasskey, type Passkey } from './store.ts'
+import { credentialsOf, deletePasskey, insertPasskey, passkeyById, type NewPasskey, type Passkey } from './store.ts'
 
 /** Ed25519, ECDSA P-256, RSA; the library's default asks for what no runtime of ours can check. */
 const ALGORITHMS = [-8, -7, -257]
@@ -108,7 +109,7 @@ async function proven(parts: Parts, userId: string, credential: NewCredential): 
 }
 
 /**
- * Adds a passkey; the other sessions end.
+ * Adds a passkey; the other sessions end. A repeat of a call that died half-way finds it made: its challenge is used up.
  * @throws {InvalidInput} it does not prove itself {Conflict} it is there already, or there are 20
  */
 export async function addPasskey(
@@ -116,13 +117,17 @@ export async function addPasskey(
   caller: Principal,
   wish: { credential: NewCredential; name: string | undefined },
   requestId: string,
+  idempotency: Idempotency | null,
 ): Promise<Passkey> {
+  const found = idempotency?.found ? await passkeyById(parts.db, idempotency.found, caller.userId) : undefined
+  if (found) return found
   const passkey = { ...(await proven(parts, caller.userId, wish.credential)), name: wish.name ?? 'Passkey' }
   try {
     const { made, announce } = await parts.db.begin(async (tx) => {
       await lockCaller(tx, caller)
       const made = await insertPasskey(tx, passkey, MOST)
       if (!made) throw new Conflict(`There are ${MOST} passkeys already. Remove one first.`)
+      await idempotency?.mark(tx, made.id)
       const change = { mail: 'passkey_added', action: 'user.passkey_added', requestId } as const
       return { made, announce: await factorChanged(parts, tx, caller, change) }
     })

@@ -36,6 +36,10 @@ export const insertPasskey = (tx: Tx, p: NewPasskey, most: number): Promise<Pass
      where (select count(*) from passkeys where user_id = ${p.userId}) < ${most}
     returning id, name, backed_up, created_at, last_used_at`)
 
+export const passkeyById = (db: Db, id: string, userId: string): Promise<Passkey | undefined> =>
+  maybeOne(db<Passkey[]>`
+    select id, name, backed_up, created_at, last_used_at from passkeys where id = ${id} and user_id = ${userId}`)
+
 export const credentialById = (db: Db, credentialId: Buffer): Promise<StoredCredential | undefined> =>
   maybeOne(db<StoredCredential[]>`
     select id, user_id, credential_id, public_key, sign_count from passkeys where credential_id = ${credentialId}`)

@@ -41,7 +41,7 @@ function ownPasskeyRoutes(app: App, parts: Parts): void {
   app.post(
     '/api/v1/auth/passkeys/register/verify',
     {
-      config: { needs: 'me:secure', rule: 'AUTH_LOGIN', duringFactorSetup: true },
+      config: { needs: 'me:secure', rule: 'AUTH_LOGIN', duringFactorSetup: true, idempotent: true },
       schema: {
         tags: ['auth'],
         summary: 'Add the passkey',
@@ -52,7 +52,9 @@ function ownPasskeyRoutes(app: App, parts: Parts): void {
     },
     async (req, reply) => {
       const { credential, name } = req.body
-      return reply.code(201).send(await addPasskey(parts, principalOf(req), { credential, name }, req.id))
+      return reply
+        .code(201)
+        .send(await addPasskey(parts, principalOf(req), { credential, name }, req.id, req.idempotency))
     },
   )
 

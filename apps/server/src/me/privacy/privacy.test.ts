@@ -101,6 +101,22 @@ test('a copy of all data is made, for the session that asked, once the password 
   assert.ok(!(await dump()).includes('"bytes_sent":9007199254740993'), 'it lies sealed')
 })
 
+test('a repeat with the same key asks for one copy, also where the first answer was never made', async () => {
+  const member = await house.member('again.quux@example.com')
+  const headers = { 'idempotency-key': 'export-0123456789' }
+  const ask = () =>
+    house.call('POST', '/api/v1/users/me/export', { token: member.token, headers, body: { password: PASSWORD } })
+  const [first, second] = [await ask(), await ask()]
+  assert.equal(first.statusCode, 202)
+  assert.equal(second.headers['idempotent-replayed'], 'true')
+  await sql`
+    update idempotency_marks set status = null, answer = null, claimed_at = clock_timestamp() - interval '31 seconds'`
+  const third = await ask()
+  assert.deepEqual([third.statusCode, third.body, second.body], [202, first.body, first.body])
+  const rows = await sql<{ id: string }[]>`select id from data_exports where user_id = ${member.id}`
+  assert.equal(rows[0]?.id, first.json<{ export_id: string }>().export_id)
+})
+
 test('after an erasure no table holds anything of the person, and the address can be registered anew', async () => {
   const member = await livedIn('gone.quux@example.com')
   const erase = (password: string) =>

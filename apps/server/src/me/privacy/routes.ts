@@ -15,17 +15,19 @@ export function privacyRoutes(app: App, deps: EraseDeps): void {
   app.post(
     '/api/v1/users/me/export',
     {
-      config: { needs: 'me:secure', rule: 'AUTH_LOGIN' },
+      config: { needs: 'me:secure', rule: 'AUTH_LOGIN', idempotent: true },
       schema: {
         tags: ['users'],
         summary: 'Have a copy of all my data made',
         description: 'Fetch it by the session that asked, within 24 hours.',
         body: Proof,
-        response: { 202: z.object({ export_id: Id }), 401: ErrorBody },
+        response: { 202: z.object({ export_id: Id }), 401: ErrorBody, 409: ErrorBody },
       },
     },
     async (req, reply) =>
-      reply.code(202).send({ export_id: await askForExport(deps, principalOf(req), req.body.password) }),
+      reply
+        .code(202)
+        .send({ export_id: await askForExport(deps, principalOf(req), req.body.password, req.idempotency) }),
   )
 
   app.get(
