@@ -224,6 +224,20 @@ test('a spent try is given back by a success, and the crowd gets no more than on
   await assert.rejects(kit.protection.attempts.spend('AUTH_FACTOR', 'account'), { code: 'RATE_LIMITED' })
 })
 
+test('under load opens by ticket shrink by the tier of their user, as opens by token do', async (t) => {
+  const tierOf = () => ({ userId: 'payer', tier: 'premium' as const })
+  const kit = await protectedApp(t, { tierOf })
+  await kit.send(get('/me', A, as('payer')))
+  const { attempts, state } = kit.protection
+  while (state.adaptive.step < 3) state.adaptive.observe({ loopDelayMs: 900, databaseMs: 5 })
+  const opens = async (user: string) => {
+    const asked = Array.from({ length: 10 }, () => attempts.spend('WEBSOCKET', user))
+    return (await Promise.allSettled(asked)).filter(({ status }) => status === 'fulfilled').length
+  }
+  assert.deepEqual([await opens('payer'), await opens('other')], [4, 1])
+  await Promise.all(Array.from({ length: 10 }, () => attempts.spend('AUTH_FACTOR', 'account')))
+})
+
 test('a refusal has the form of the routes it is on, whatever the caller says it accepts', async (t) => {
   const routes: KitOptions['routes'] = (app) =>
     void app.register(async (pages) => {

@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Forbidden } from '../platform/errors.ts'
 import { isPreflight } from '../platform/http/index.ts'
-import type { Traffic } from './adaptive/adaptive.ts'
 import type { Client } from './client.ts'
 import type { Identity } from './identity.ts'
 import type { Standing, Wish } from './limiter/limiter.ts'
@@ -10,6 +9,7 @@ import { ipBanned, rateLimited, seconds } from './refusals.ts'
 import { FLEET_ANONYMOUS_FACTOR, type RouteKind, type RuleName } from './rules.ts'
 import type { State } from './state.ts'
 import { PAUSE_MS, pauseKey } from './suspicion.ts'
+import type { TierOf } from './tiers.ts'
 import { toldHeaders } from './told.ts'
 import { exhaustedKey, tightest, wishesOf, type Circumstances } from './wishes.ts'
 
@@ -41,9 +41,9 @@ const isUser = (identity: Identity): identity is { userId: string } => identity 
 /** Judges requests in the order of api.md, section 7. */
 export class Judge {
   readonly #state: State
-  readonly #tierOf: (userId: string) => Exclude<Traffic, 'anonymous'>
+  readonly #tierOf: TierOf
 
-  constructor(state: State, tierOf: (userId: string) => Exclude<Traffic, 'anonymous'>) {
+  constructor(state: State, tierOf: TierOf) {
     this.#state = state
     this.#tierOf = tierOf
   }

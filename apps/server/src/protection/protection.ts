@@ -245,7 +245,7 @@ export function createProtection(deps: ProtectionDeps): Protection {
         https: http.PUBLIC_URL?.startsWith('https:') ?? false,
       }),
     protectUpgrade: (raw, target) => judgeUpgrade(judge, raw, target),
-    attempts: new Spending(state, webhooks),
+    attempts: new Spending(state, webhooks, tiers.of),
     addressOf: (req) => addressText(clients.of(req).address),
     callerOf(req) {
       const { address, countedAs } = clients.of(req)

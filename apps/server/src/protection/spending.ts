@@ -3,18 +3,21 @@ import type { Attempts, FailedAttempt, Refund, SpentRule } from '../platform/att
 import type { Id } from './keys.ts'
 import { rateLimited, seconds } from './refusals.ts'
 import type { State } from './state.ts'
+import type { TierOf } from './tiers.ts'
 import { toldHeaders } from './told.ts'
-import { exhaustedKey } from './wishes.ts'
+import { exhaustedKey, shrinks } from './wishes.ts'
 import type { WebhookGuard } from './webhook-guard.ts'
 
 /** What rooms report and spend: platform/attempts.ts. */
 export class Spending implements Attempts {
   readonly #state: State
   readonly #webhooks: WebhookGuard
+  readonly #tierOf: TierOf
 
-  constructor(state: State, webhooks: WebhookGuard) {
+  constructor(state: State, webhooks: WebhookGuard, tierOf: TierOf) {
     this.#state = state
     this.#webhooks = webhooks
+    this.#tierOf = tierOf
   }
 
   failed(req: IncomingMessage, kind: FailedAttempt): void {
@@ -32,10 +35,15 @@ export class Spending implements Attempts {
     return ids.ofAccountNear(subject, clients.of(req).address)
   }
 
+  /** Under load a user's rule is as wide as where a token names the user. */
+  #factorOf(rule: SpentRule, subject: string): number {
+    return shrinks(rule) ? this.#state.adaptive.factor(this.#tierOf(subject)) : 1
+  }
+
   async spend(rule: SpentRule, subject: string, req?: IncomingMessage): Promise<Refund> {
     const { config, limiter, table, violations, clients, exhausted } = this.#state
     if (!config.limitsEnabled) return async () => undefined
-    const wish = { ...this.#idOf(rule, subject, req), rule, limit: table.at(rule) }
+    const wish = { ...this.#idOf(rule, subject, req), rule, limit: table.at(rule, this.#factorOf(rule, subject)) }
     const [standing] = await limiter.take([wish])
     if (standing && !standing.admitted) {
       if (req) violations.note(rule, 'spent', clients.of(req))

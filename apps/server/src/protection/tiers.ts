@@ -1,5 +1,7 @@
 const MAX_KNOWN = 100_000
 
+export type TierOf = (userId: string) => 'free' | 'premium'
+
 /**
  * Which users pay, as their own answered requests told: from memory, since limits are judged before any look-up.
  * Who is not known counts as free.
@@ -20,5 +22,5 @@ export class Tiers {
     this.#premium.add(userId)
   }
 
-  of = (userId: string): 'free' | 'premium' => (this.#premium.has(userId) ? 'premium' : 'free')
+  of: TierOf = (userId) => (this.#premium.has(userId) ? 'premium' : 'free')
 }

@@ -44,7 +44,7 @@ export class LimitTable {
 }
 
 /** Rules that overload shrinks; a sign-in or a payment is never what overloads, and its limits are small already. */
-const shrinks = (rule: RuleName | RouteKind): boolean => !rule.startsWith('AUTH_') && rule !== 'PAYMENTS'
+export const shrinks = (rule: RuleName | RouteKind): boolean => !rule.startsWith('AUTH_') && rule !== 'PAYMENTS'
 
 /** How wide a rule is for an address that nobody signed in from. @param load how much of each limit is in force */
 export const addressFactor = (rule: RuleName, fleet: boolean, load: number): number =>

@@ -80,13 +80,12 @@ export function banRoutes(app: App, { protection, db, callerOf }: AdminProtectio
       assertBannable(network, state.clients.of(req.raw).address, state.config.trustedProxies)
       const by = callerOf(req).userId
       const { reason, duration_seconds: seconds } = req.body
-      const { found = null } = req.idempotency ?? {}
-      if (found !== null) {
-        // An instance died after writing it: the others may not have heard of it.
-        const ban = await banById(db, found)
-        if (!ban) throw new NotFound('The ban')
-        await state.bans.spread({ network, leftMs: ban.until.getTime() - Date.now(), byStaff: true })
-        return reply.code(201).send(banView(ban))
+      if (req.idempotency?.found) {
+        const made = await banById(db, req.idempotency.found)
+        if (!made) throw new NotFound('The ban')
+        // The instance that died after writing it may have told nobody.
+        await state.bans.spread({ network, leftMs: made.leftMs, byStaff: true })
+        return reply.code(201).send(banView(made.ban))
       }
       const ban = await db.begin(async (tx) => {
         const written = await writeManual(tx, { network, reason, seconds, by })

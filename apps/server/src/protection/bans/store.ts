@@ -114,9 +114,15 @@ export const removeBans = async (db: Db, network: Network): Promise<{ id: string
   })
 }
 
-/** One ban, while it is in force. */
-export const banById = (db: Db, id: string): Promise<Ban | undefined> =>
-  maybeOne(db<Ban[]>`select ${columns(db)} from bans where id = ${id} and until > clock_timestamp()`)
+/** One ban, while it is in force, and how long it still is. */
+export async function banById(db: Db, id: string): Promise<{ ban: Ban; leftMs: number } | undefined> {
+  const found = await maybeOne(db<(Ban & { left_ms: string })[]>`
+    select ${columns(db)}, ceil(extract(epoch from until - clock_timestamp()) * 1000)::text as left_ms
+      from bans where id = ${id} and until > clock_timestamp()`)
+  if (!found) return undefined
+  const { left_ms, ...ban } = found
+  return { ban, leftMs: Number(left_ms) }
+}
 
 /** The narrowest block in force that holds this one, as text. */
 export async function banOver(db: Db, network: Network): Promise<string | undefined> {

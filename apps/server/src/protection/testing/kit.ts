@@ -34,6 +34,7 @@ export type KitOptions = {
   secrets?: Secrets
   fleet?: () => string[]
   countryOf?: ProtectionDeps['countryOf']
+  tierOf?: ProtectionDeps['tierOf']
   /** More routes. */
   routes?: (app: App, protection: Protection) => void
   realTime?: boolean
@@ -99,6 +100,7 @@ export async function protectedApp(scope: Scope, options: KitOptions = {}): Prom
     identify: identifyForTests,
     fleetAddresses: options.fleet ?? (() => []),
     countryOf: options.countryOf ?? null,
+    ...(options.tierOf && { tierOf: options.tierOf }),
     ...time,
   })
   const app = await createApp({ config: http, log, protect: protection.protect })
