@@ -1,6 +1,7 @@
 import { audit } from '../platform/audit.ts'
 import { violatedConstraint, type Tx } from '../platform/db/index.ts'
 import { Conflict, invalidField, NotFound } from '../platform/errors.ts'
+import type { Idempotency } from '../platform/http/index.ts'
 import { newId } from '../platform/ids.ts'
 import { toMinor } from './money.ts'
 import type { Parts } from './parts.ts'
@@ -79,13 +80,23 @@ async function planAfter(tx: Tx, id: string): Promise<PlanRow> {
   return plan
 }
 
-/** @throws {Conflict} the id is taken */
-export async function createPlan({ db }: Parts, actor: Actor, id: string, wish: PlanWish): Promise<PlanRow> {
+/** A repeat of a call that died half-way finds its plan made. @throws {Conflict} the id is taken */
+export async function createPlan(
+  { db }: Parts,
+  actor: Actor,
+  id: string,
+  wish: PlanWish,
+  idempotency: Idempotency | null = null,
+): Promise<PlanRow> {
+  const found = idempotency?.found ? await planById(db, id) : undefined
+  if (found) return found
   const prices = minorPrices(wish)
   try {
     return await db.begin(async (tx) => {
       await tx`insert into plans ${tx({ id, ...columnsOf(wish, prices) })}`
       await writePrices(tx, id, prices)
+      // Plans have names for ids: the mark says that there is one.
+      await idempotency?.mark(tx, newId())
       await audit(tx, {
         actor: actor.userId,
         action: 'plan.created',

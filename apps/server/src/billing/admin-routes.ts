@@ -32,7 +32,7 @@ function planRoutes(app: App, parts: Parts): void {
   app.post(
     '/api/v1/admin/plans',
     {
-      config: { needs: 'plans:write' },
+      config: { needs: 'plans:write', idempotent: true },
       schema: {
         tags: ['admin'],
         summary: 'Make a plan',
@@ -42,7 +42,7 @@ function planRoutes(app: App, parts: Parts): void {
     },
     async (req, reply) => {
       const { id, ...wish } = req.body
-      return reply.code(201).send(staffPlanView(await createPlan(parts, actorOf(req), id, wish)))
+      return reply.code(201).send(staffPlanView(await createPlan(parts, actorOf(req), id, wish, req.idempotency)))
     },
   )
 
@@ -86,7 +86,7 @@ function voucherRoutes(app: App, parts: Parts): void {
   app.post(
     '/api/v1/admin/vouchers',
     {
-      config: { needs: 'plans:write' },
+      config: { needs: 'plans:write', idempotent: true },
       schema: {
         tags: ['admin'],
         summary: 'Make vouchers',
@@ -103,7 +103,7 @@ function voucherRoutes(app: App, parts: Parts): void {
         },
       },
     },
-    async (req, reply) => reply.code(201).send(await createVouchers(parts, actorOf(req), req.body)),
+    async (req, reply) => reply.code(201).send(await createVouchers(parts, actorOf(req), req.body, req.idempotency)),
   )
 
   app.get(

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { audit } from '../platform/audit.ts'
-import { violatedConstraint } from '../platform/db/index.ts'
+import { violatedConstraint, type Tx } from '../platform/db/index.ts'
 import { Conflict, invalidField } from '../platform/errors.ts'
 import type { Idempotency, Page } from '../platform/http/index.ts'
 import { newId } from '../platform/ids.ts'
@@ -33,8 +33,22 @@ const hashOf = (code: string): Buffer =>
 
 export type VoucherWish = { plan_id: string; days: number; count: number; valid_days: number }
 
-/** @returns the codes, which are shown this once */
-export async function createVouchers(parts: Parts, actor: Actor, wish: VoucherWish) {
+/** What one call made and nobody has used: one person's, of one moment and plan. Its codes were shown to nobody. */
+const takeBack = (tx: Tx, voucherId: string) => tx`
+  delete from vouchers v using vouchers made
+   where made.id = ${voucherId} and v.created_by = made.created_by and v.created_at = made.created_at
+     and v.plan_id = made.plan_id and v.redeemed_at is null`
+
+/**
+ * A repeat of a call that died half-way takes back what it finds: the codes are lost.
+ * @returns the codes, which are shown this once
+ */
+export async function createVouchers(
+  parts: Parts,
+  actor: Actor,
+  wish: VoucherWish,
+  idempotency: Idempotency | null = null,
+) {
   const plan = await plannedPurchase(parts.db, wish.plan_id)
   const expires_at = new Date(parts.clock.now() + wish.valid_days * DAY_MS)
   const codes = Array.from({ length: wish.count }, newCode)
@@ -48,7 +62,9 @@ export async function createVouchers(parts: Parts, actor: Actor, wish: VoucherWi
     expires_at,
   }))
   await parts.db.begin(async (tx) => {
+    if (idempotency?.found) await takeBack(tx, idempotency.found)
     await tx`insert into vouchers ${tx(rows)}`
+    if (rows[0]) await idempotency?.mark(tx, rows[0].id)
     await audit(tx, {
       actor: actor.userId,
       action: 'vouchers.created',

@@ -78,6 +78,8 @@ export async function openWorld(scope: Scope, protection: Record<string, string>
   const victim = await aVictim(sql, inject)
   return {
     app,
+    sql,
+    document: openapiDocument(app),
     tokenOf: (caller: Caller): string | undefined => tokens.get(caller),
     victim: victim.ids,
     stillThere: victim.stillThere,
