@@ -3,7 +3,7 @@ export const MAX_HEADER_SIZE = 16 * 1024
 
 /** What answers at the root alone; everything else below the root is an alias of the same path below `/api/v1`. */
 const ROOT =
-  /^\/(?:$|\?|(?:health|docs|redoc|openapi\.json|favicon\.ico|robots\.txt|metrics|\.well-known|oauth|sub|app|api)(?:[/?]|$))/
+  /^\/(?:$|\?|(?:health|docs|redoc|openapi\.json|favicon\.ico|apple-touch-icon[a-z0-9-]*\.png|robots\.txt|metrics|\.well-known|oauth|sub|app|api)(?:[/?]|$))/
 
 /**
  * The one path a request stands for: absolute-form targets lose their origin, doubled slashes count once, and early
