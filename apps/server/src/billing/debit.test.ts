@@ -136,3 +136,40 @@ test('a renewal by debit goes on while it is under way, and its plan ends when i
   assert.equal((await h.entitlement(user)).tier, 'free')
   assert.equal(subjects(h).at(-1), 'Your plan has ended')
 })
+
+test('while a debit is under way the same purchase is found again, and no other one by debit begins', async (t) => {
+  const h = await house(t)
+  const user = await h.user()
+  const wish = { ...MONTHLY, payment_method_id: h.standin.card('pays-later') }
+  const subscribe = (body: object) => h.call('POST', '/subscriptions/subscribe', user, body)
+  assert.equal((await subscribe(wish)).body.status, 'processing')
+  await h.settle()
+  const again = await subscribe(wish)
+  assert.deepEqual([again.status, again.body.status], [201, 'processing'])
+  const others = [
+    await subscribe({ ...MONTHLY, payment_method_id: h.standin.card('pays-later') }),
+    await subscribe({ plan_id: 'premium_yearly' }),
+    await h.call('POST', '/payments/create-intent', user, MONTHLY),
+    await h.call('POST', '/payments/create', user, { ...MONTHLY, ...URLS }),
+  ]
+  assert.deepEqual(
+    others.map(({ status }) => status),
+    [409, 409, 409, 409],
+  )
+  await h.days(4)
+  assert.equal((await h.entitlement(user)).tier, 'premium')
+  assert.deepEqual(
+    h.standin.store.all('charge').map(({ amount, amount_refunded }) => [amount, amount_refunded]),
+    [[999, 0]],
+  )
+  assert.equal((await subscribe(wish)).status, 409)
+})
+
+test('a page that was paid by debit is not opened again while the debit is under way', async (t) => {
+  const h = await house(t)
+  const { user } = await debited(h, DEBIT)
+  assert.equal((await h.call('POST', '/payments/create', user, { ...MONTHLY, ...URLS })).status, 409)
+  assert.equal((await h.call('POST', '/payments/create-intent', user, MONTHLY)).status, 409)
+  const card = { ...MONTHLY, payment_method_id: 'pm_card_visa' }
+  assert.equal((await h.call('POST', '/subscriptions/subscribe', user, card)).status, 201)
+})

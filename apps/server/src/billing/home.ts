@@ -90,7 +90,7 @@ async function letRunOut(tx: Tx): Promise<void> {
            ended_at = case when lapsed_at is not null then lapsed_at end,
            grace_until = null, auto_renew = false, updated_at = clock_timestamp()
      where source = 'stripe' and status in ('active', 'past_due')`
-  await tx`update billing_orders set state = 'dropped' where state = 'open'`
+  await tx`update billing_orders set state = 'dropped' where state in ('open', 'processing')`
 }
 
 async function goOver(db: Sql, { mark }: StripeGate, from: Home, to: string, log: Log): Promise<void> {

@@ -42,15 +42,33 @@ async function assertNothingRuns(parts: Parts, tx: Tx, userId: string, own: stri
 export const assertNoOther = (parts: Parts, userId: string, subscription: string): Promise<void> =>
   parts.db.begin((tx) => assertNothingRuns(parts, tx, userId, subscription))
 
+export type Wanted = {
+  kind: Order['kind']
+  plan: PlanRow
+  /** Everything Stripe will be asked, so that one key never meets two questions. */
+  wish: object
+  /** Whether it will be paid at once, and so may be bought while a bank debit is under way; no unless it can be told. */
+  paysAtOnce?: () => Promise<boolean>
+}
+
+type OrderWish = { kind: Order['kind']; plan: string; wish: string; besideDebit: boolean }
+
+const debitsUnderWay = (db: Db, customerId: string): Promise<Order[]> => db<Order[]>`
+  select ${columns(db)} from billing_orders where customer_id = ${customerId} and state = 'processing'`
+
 async function takeOrder(
   parts: Parts,
   tx: Tx,
   customer: KnownCustomer,
   userId: string,
-  wanted: { kind: Order['kind']; plan: string; wish: string },
+  wanted: OrderWish,
 ): Promise<OpenOrder> {
   await lockCustomer(tx, customer.id)
   await assertNothingRuns(parts, tx, userId)
+  const debits = await debitsUnderWay(tx, customer.id)
+  const same = debits.find(({ kind, wish }) => kind !== 'checkout' && wish === wanted.wish)
+  if (same) return { order: same, begun: true }
+  if (debits.length > 0 && !wanted.besideDebit) throw new Conflict('A bank debit for your plan is under way already.')
   const open = await maybeOne(tx<(Order & { fresh: boolean })[]>`
     select ${columns(tx)}, created_at > clock_timestamp() - make_interval(hours => ${REUSED_HOURS}) as fresh
       from billing_orders where customer_id = ${customer.id} and state = 'open'`)
@@ -69,13 +87,12 @@ async function takeOrder(
 /**
  * The order for a wish: a repeat goes on with the one that stands, so that a second call, or one after a crash, asks
  * Stripe with the same key; another wish takes its place.
- * @param wish everything Stripe will be asked, so that one key never meets two questions
- * @throws {Conflict} something runs already
+ * @throws {Conflict} something runs already, or waits for its bank debit
  */
 export async function openOrder(
   parts: Parts,
   userId: string,
-  wanted: { kind: Order['kind']; plan: PlanRow; wish: object },
+  wanted: Wanted,
   idempotency: Idempotency | null,
 ): Promise<OpenOrder & { customer: KnownCustomer }> {
   const customer = await ensureCustomer(parts, userId)
@@ -85,9 +102,12 @@ export async function openOrder(
     // Nothing came of one that was given up before Stripe knew of it: it must not be done now, beside what came after.
     if (order && (order.state !== 'dropped' || order.stripe_id !== null)) return { order, begun: true, customer }
   }
+  const wish = JSON.stringify(wanted.wish)
+  const debits = await debitsUnderWay(parts.db, customer.id)
+  const besideDebit = debits.length > 0 && (await wanted.paysAtOnce?.()) === true
   const taken = await parts.db.begin(async (tx) => {
-    const wish = JSON.stringify(wanted.wish)
-    const open = await takeOrder(parts, tx, customer, userId, { kind: wanted.kind, plan: wanted.plan.id, wish })
+    const { kind, plan } = wanted
+    const open = await takeOrder(parts, tx, customer, userId, { kind, plan: plan.id, wish, besideDebit })
     await idempotency?.mark(tx, open.order.id)
     return open
   })
@@ -98,7 +118,7 @@ export const noteStripeId = (db: Db, orderId: string, stripeId: string) => db`
   update billing_orders set stripe_id = ${stripeId} where id = ${orderId}`
 
 export const dropOrder = (db: Db, orderId: string) => db`
-  update billing_orders set state = 'dropped' where id = ${orderId} and state = 'open'`
+  update billing_orders set state = 'dropped' where id = ${orderId} and state in ('open', 'processing')`
 
 /**
  * Asks Stripe for an order. A clear no ends it, so that the next try is a new one; after anything else it stays open and

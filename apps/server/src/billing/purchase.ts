@@ -2,11 +2,11 @@ import type Stripe from 'stripe'
 import { invalidField } from '../platform/errors.ts'
 import type { Idempotency } from '../platform/http/index.ts'
 import type { KnownCustomer } from './customers.ts'
-import { askForOrder, assertMayPay, dropOrder, noteStripeId, openOrder, type Order } from './orders.ts'
+import { askForOrder, assertMayPay, dropOrder, noteStripeId, openOrder, type Order, type Wanted } from './orders.ts'
 import type { Parts } from './parts.ts'
 import type { PlanRow } from './plan-store.ts'
 import { plannedPurchase, priceIn } from './prices.ts'
-import { asking, idOf } from './stripe.ts'
+import { asking, idOf, isMissing } from './stripe.ts'
 import { syncCustomer } from './sync.ts'
 import { customerOfUser } from './customers.ts'
 
@@ -117,13 +117,10 @@ async function buy(
   buyer: Buyer,
   plan: PlanRow,
   wish: Wish,
+  paysAtOnce?: () => Promise<boolean>,
 ): Promise<Stripe.Subscription> {
-  const { customer, order, begun } = await openOrder(
-    parts,
-    buyer.userId,
-    { kind, plan, wish: { kind, ...wish } },
-    buyer.idempotency,
-  )
+  const wanted: Wanted = { kind, plan, wish: { kind, ...wish }, ...(paysAtOnce ? { paysAtOnce } : {}) }
+  const { customer, order, begun } = await openOrder(parts, buyer.userId, wanted, buyer.idempotency)
   const found = await subscriptionOf(parts, customer, order, begun, wish)
   if (found) {
     await syncCustomer(parts, customer).catch((err: unknown) =>
@@ -132,17 +129,28 @@ async function buy(
     )
     return found
   }
-  return buy(parts, kind, { ...buyer, idempotency: null }, plan, wish)
+  return buy(parts, kind, { ...buyer, idempotency: null }, plan, wish, paysAtOnce)
 }
 
-async function assertMethodOnFile(parts: Parts, userId: string): Promise<void> {
+async function methodOnFile(parts: Parts, userId: string): Promise<string> {
   const customer = await customerOfUser(parts.db, userId)
   const id = customer?.stripe_customer_id
   if (id) {
     const known = await asking(() => parts.stripe().sdk.customers.retrieve(id))
-    if (!known.deleted && known.invoice_settings.default_payment_method !== null) return
+    const method = known.deleted ? null : idOf(known.invoice_settings.default_payment_method)
+    if (method !== null) return method
   }
   throw invalidField('payment_method_id', 'is needed: there is no payment method on file')
+}
+
+/** Of other methods, banks may take days to say whether the money comes. */
+async function isCard(parts: Parts, method: string): Promise<boolean> {
+  try {
+    return (await parts.stripe().sdk.paymentMethods.retrieve(method)).type === 'card'
+  } catch (error) {
+    if (isMissing(error)) return false
+    throw error
+  }
 }
 
 /**
@@ -157,7 +165,9 @@ export async function subscribe(
   parts.stripe()
   assertMayPay(parts, buyer.isVerified)
   const plan = await plannedPurchase(parts.db, body.plan_id)
-  if (body.payment_method_id === undefined && !buyer.idempotency?.found) await assertMethodOnFile(parts, buyer.userId)
+  const method =
+    body.payment_method_id ?? (buyer.idempotency?.found ? undefined : await methodOnFile(parts, buyer.userId))
+  const paysAtOnce = async (): Promise<boolean> => method !== undefined && isCard(parts, method)
   const wish: Wish = {
     price: (await asking(() => priceIn(parts, plan))).stripe,
     method: body.payment_method_id,
@@ -165,7 +175,7 @@ export async function subscribe(
     trial: await trialDays(parts, buyer.userId, plan),
     tax: parts.config.STRIPE_TAX,
   }
-  const made = await asking(() => buy(parts, 'subscribe', buyer, plan, wish))
+  const made = await asking(() => buy(parts, 'subscribe', buyer, plan, wish, paysAtOnce))
   return { plan: plan.id, status: statusText(made), ...openPayment(made) }
 }
 

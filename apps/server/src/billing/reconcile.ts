@@ -23,7 +23,8 @@ const candidates = (parts: Parts, after: string) => parts.db<{ id: string }[]>`
   select c.id from billing_customers c
    where c.id > ${after} and c.stripe_customer_id is not null
      and (exists (select from subscriptions s where s.customer_id = c.id and s.status in ('active', 'past_due'))
-       or exists (select from billing_orders o where o.customer_id = c.id and o.created_at > clock_timestamp() - interval '3 days')
+       or exists (select from billing_orders o where o.customer_id = c.id
+                    and (o.state = 'processing' or o.created_at > clock_timestamp() - interval '3 days'))
        or exists (select from billing_events e where e.stripe_customer_id = c.stripe_customer_id and e.applied_at is null)
        or exists (select from payments p where p.customer_id = c.id and p.paid_at > clock_timestamp() - interval '120 days'))
    order by c.id limit ${PAGE}`

@@ -190,10 +190,17 @@ export async function writeInvoices(tx: Tx, customerId: string, rows: Reduced['i
   }
 }
 
-/** Orders whose subscription went beyond its first payment, or was given up. */
-export async function settleOrders(tx: Tx, customerId: string, started: string[], givenUp: string[]): Promise<void> {
-  await tx`update billing_orders set state = 'done' where customer_id = ${customerId} and state = 'open' and id::text = any (${started})`
-  await tx`update billing_orders set state = 'dropped' where customer_id = ${customerId} and state = 'open' and id::text = any (${givenUp})`
+/** Orders whose subscription was paid or has ended; whose first payment is under way; whose was given up. */
+export type OrdersNow = { done: string[]; processing: string[]; givenUp: string[] }
+
+export async function settleOrders(tx: Tx, customerId: string, orders: OrdersNow): Promise<void> {
+  const set = (to: string, from: string[], ids: string[]) => tx`
+    update billing_orders set state = ${to}
+     where customer_id = ${customerId} and state = any (${from}) and id::text = any (${ids})`
+  await set('done', ['open', 'processing'], orders.done)
+  // Also of one that was given up too late: its debit is under way all the same.
+  await set('processing', ['open', 'dropped'], orders.processing)
+  await set('dropped', ['open', 'processing'], orders.givenUp)
 }
 
 export const markApplied = (tx: Tx, stripeCustomerId: string, began: string, now: Date) => tx`

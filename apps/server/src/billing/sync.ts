@@ -8,6 +8,7 @@ import { nowOf, type Parts } from './parts.ts'
 import { plansOfPrices } from './plan-store.ts'
 import type { Act } from './reduce-acts.ts'
 import { reduce, type Reduced } from './reduce.ts'
+import { isPaid, storiesOf } from './reduce-story.ts'
 import { endWhatIsTooMuch } from './shrink.ts'
 import {
   beginSync,
@@ -23,19 +24,22 @@ import {
   writeSubscription,
   type Change,
   type NewPayment,
+  type OrdersNow,
 } from './sync-store.ts'
 
-const STARTED = new Set(['active', 'trialing', 'past_due', 'unpaid', 'canceled', 'paused'])
+/** Stripe calls what a bank debit pays for active at once; only its money settles the order. */
+const UNPAID = new Set(['active', 'past_due', 'unpaid'])
 
-function ordersOf(facts: Facts): { started: string[]; givenUp: string[] } {
-  const started: string[] = []
-  const givenUp: string[] = []
-  for (const { order, status } of facts.subscriptions) {
-    if (order === null) continue
-    if (STARTED.has(status)) started.push(order)
-    else if (status === 'incomplete_expired') givenUp.push(order)
+function ordersOf(facts: Facts): OrdersNow {
+  const orders: OrdersNow = { done: [], processing: [], givenUp: [] }
+  for (const story of storiesOf(facts)) {
+    const { order, status } = story.fact
+    if (order === null || status === 'incomplete') continue
+    if (status === 'incomplete_expired') orders.givenUp.push(order)
+    else if (UNPAID.has(status) && !isPaid(story)) orders.processing.push(order)
+    else orders.done.push(order)
   }
-  return { started, givenUp }
+  return orders
 }
 
 /** @returns whether the user was told that his plan has ended */
@@ -113,8 +117,7 @@ async function apply(
       const change = await writeSubscription(tx, { userId: userId ?? '', customerId: customer.id }, row, now)
       if (change) changes.push(change)
     }
-    const { started, givenUp } = ordersOf(facts)
-    await settleOrders(tx, customer.id, started, givenUp)
+    await settleOrders(tx, customer.id, ordersOf(facts))
     await noteSync(
       tx,
       customer.id,

@@ -48,10 +48,11 @@ create table billing_orders (
   kind text not null check (kind in ('checkout', 'subscribe', 'intent')),
   plan_id text not null references plans on delete cascade,
   wish text not null,
-  state text not null default 'open' check (state in ('open', 'done', 'dropped')),
+  state text not null default 'open' check (state in ('open', 'processing', 'done', 'dropped')),
   stripe_id text,
   created_at timestamptz not null default clock_timestamp()
 );
+comment on column billing_orders.state is 'Processing: Stripe began what was ordered, and its first payment, a bank debit, is under way.';
 comment on table billing_orders is 'What a customer set out to buy, written before Stripe is asked: its id is the idempotency key.';
 create unique index billing_orders_one_open on billing_orders (customer_id) where state = 'open';
 create index billing_orders_created on billing_orders (created_at);

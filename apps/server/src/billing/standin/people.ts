@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { endpoint } from './endpoint.ts'
 import { badParam } from './failure.ts'
 import { f } from './form.ts'
-import { attach, ownMethod } from './methods.ts'
+import { attach, methodOf, ownMethod, TEST_CARDS } from './methods.ts'
 import { endSubscription } from './subscribing.ts'
 import type { Customer, PortalSession, SetupIntent } from './types.ts'
 import { secretOf, type World } from './world.ts'
@@ -96,7 +96,9 @@ export const peopleEndpoints = [
       }
     },
   ),
-  endpoint('GET', '/v1/payment_methods/:id', {}, ({ store }, _params, [id = '']) => store.get('payment_method', id)),
+  endpoint('GET', '/v1/payment_methods/:id', {}, ({ store }, _params, [id = '']) =>
+    Object.hasOwn(TEST_CARDS, id) ? methodOf(store, id) : store.get('payment_method', id),
+  ),
   endpoint('POST', '/v1/payment_methods/:id/attach', { customer: f.text }, (world, { customer }, [id = '']) => {
     const method = attach(world.store, id, customer)
     world.emit('payment_method.attached', method)
