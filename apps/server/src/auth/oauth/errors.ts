@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { toAppError, type App } from '../../platform/http/index.ts'
+import { oauthError, oauthErrorCode, toAppError, type App } from '../../platform/http/index.ts'
 import type { AppError } from '../../platform/errors.ts'
 import { errorText } from './pages/error.ts'
 import { pagePolicy } from './pages/layout.ts'
@@ -13,21 +13,11 @@ function prepare(error: unknown, req: FastifyRequest, reply: FastifyReply): AppE
   return known
 }
 
-/** RFC 6749, 5.2: what our own faults are called there. */
-function oauthCode({ status, code }: AppError): string {
-  if (status === 429 || status === 503) return 'temporarily_unavailable'
-  if (code === 'INTERNAL') return 'server_error'
-  return status === 401 ? 'invalid_client' : 'invalid_request'
-}
-
 /** Programs hear faults as RFC 6749 says. */
 export function answerOAuthErrors(app: App): void {
   app.setErrorHandler((error, req, reply) => {
     const known = prepare(error, req, reply)
-    reply
-      .type('application/json; charset=utf-8')
-      .serializer(JSON.stringify)
-      .send({ error: oauthCode(known), error_description: known.message })
+    reply.type('application/json; charset=utf-8').serializer(JSON.stringify).send(oauthError(known))
   })
 }
 
@@ -42,6 +32,6 @@ export const sendPage = (reply: FastifyReply, text: string, redirectUri?: string
 export function answerErrorPages(app: App): void {
   app.setErrorHandler((error, req, reply) => {
     const known = prepare(error, req, reply)
-    sendPage(reply, errorText(oauthCode(known), known.message))
+    sendPage(reply, errorText(oauthErrorCode(known), known.message))
   })
 }

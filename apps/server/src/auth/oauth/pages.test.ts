@@ -246,6 +246,9 @@ test('what there is not, and wrong methods, are told as RFC 6749 says, below /oa
     ['POST', '/oauth/', 404, undefined],
     ['GET', '/oauth/nothing/below', 404, undefined],
     ['GET', '/.well-known/nothing', 404, undefined],
+    ['GET', '/oauth/%zz', 400, undefined],
+    ['POST', '/oauth/token/%c0%af', 400, undefined],
+    ['GET', '/.well-known/%zz?x=%zz', 400, undefined],
   ] as const) {
     const answer = await house.app.inject({ method, url })
     assert.deepEqual([answer.statusCode, answer.headers.allow], [status, allow], `${method} ${url}`)

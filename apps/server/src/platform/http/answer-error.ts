@@ -33,6 +33,22 @@ export function toAppError(error: unknown): AppError {
   return new AppError('INTERNAL', 'Something went wrong on our side.', {}, error)
 }
 
+/** Below these everything is told as OAuth's programs expect it, also what no route of theirs has been asked. */
+const OAUTH_PATH = /^\/(?:oauth|\.well-known)(?:[/?]|$)/
+
+/** RFC 6749, 5.2: what our own faults are called there. */
+export function oauthErrorCode({ status, code }: AppError): string {
+  if (status === 429 || status === 503) return 'temporarily_unavailable'
+  if (code === 'INTERNAL') return 'server_error'
+  return status === 401 ? 'invalid_client' : 'invalid_request'
+}
+
+/** The body of a refusal in the form of RFC 6749. */
+export const oauthError = (known: AppError): { error: string; error_description: string } => ({
+  error: oauthErrorCode(known),
+  error_description: known.message,
+})
+
 /** Fastify's error handler: the only place that answers an error. */
 export function answerError(error: FastifyError | AppError, req: FastifyRequest, reply: FastifyReply): void {
   let known = toAppError(error)
@@ -45,5 +61,5 @@ export function answerError(error: FastifyError | AppError, req: FastifyRequest,
     .code(known.status)
     .type('application/json; charset=utf-8')
     .serializer(JSON.stringify)
-    .send(toEnvelope(known, req.id))
+    .send(OAUTH_PATH.test(req.url) ? oauthError(known) : toEnvelope(known, req.id))
 }

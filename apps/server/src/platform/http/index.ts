@@ -1,6 +1,6 @@
 export type { App } from './app-type.ts'
 export { createApp, BODY_LIMIT, type HttpOptions } from './app.ts'
-export { toAppError } from './answer-error.ts'
+export { oauthError, oauthErrorCode, toAppError } from './answer-error.ts'
 export { API_VERSION, assertHost, assertVersion, securityHeaders } from './headers.ts'
 export { canonicalTarget, MAX_HEADER_SIZE } from './paths.ts'
 export { refusePlainCalls } from './plain-calls.ts'
