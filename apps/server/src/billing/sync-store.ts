@@ -52,6 +52,16 @@ export async function settleGrants(tx: Tx, userId: string, now: Date): Promise<b
   return grant !== undefined
 }
 
+/**
+ * What ran out while another account of Stripe was used makes room for what runs at this one: it was of the other.
+ * @param here subscriptions that Stripe knows now
+ */
+export const endForeign = (tx: Tx, userId: string, here: readonly string[], now: Date) => tx`
+  update subscriptions
+     set status = 'canceled', end_date = least(end_date, ${now}), ended_at = ${now}, updated_at = clock_timestamp()
+   where user_id = ${userId} and source = 'stripe' and status in ('active', 'past_due') and not auto_renew
+     and stripe_subscription_id <> all (${here as string[]})`
+
 export type Change = {
   stripeId: string
   fields: string[]

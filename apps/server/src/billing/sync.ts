@@ -12,6 +12,7 @@ import { isPaid, storiesOf } from './reduce-story.ts'
 import { endWhatIsTooMuch } from './shrink.ts'
 import {
   beginSync,
+  endForeign,
   heldPlans,
   knownSubscriptions,
   lockCustomer,
@@ -113,6 +114,13 @@ async function apply(
     const ordered = reduced.subscriptions.toSorted(
       (a, b) => Number(b.status === 'canceled') - Number(a.status === 'canceled'),
     )
+    if (userId !== null && reduced.subscriptions.some(({ status }) => status !== 'canceled'))
+      await endForeign(
+        tx,
+        userId,
+        facts.subscriptions.map(({ id }) => id),
+        now,
+      )
     for (const row of userId === null ? [] : ordered) {
       const change = await writeSubscription(tx, { userId: userId ?? '', customerId: customer.id }, row, now)
       if (change) changes.push(change)
