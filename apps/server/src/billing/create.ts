@@ -91,11 +91,14 @@ export function createBilling(deps: BillingDeps): Billing {
     log.info({ url: standin.base }, 'the Stripe stand-in listens')
   }
 
-  /** For the commands of operators, which start nothing. */
-  async function enter(leave: Leave): Promise<boolean> {
-    if (!gate) throw new Unavailable('Billing is switched off here.')
-    const moved = await settleHome(db, gate, log, leave)
+  /** Switches billing on once the key's home is known to be ours, and queues what waited. @returns whether we moved */
+  async function enter(stripe: StripeGate | undefined, leave: Leave): Promise<boolean> {
+    if (!stripe) throw new Unavailable('Billing is switched off here.')
+    const moved = await settleHome(db, stripe, log, leave)
+    if (home === 'ours') return moved
     home = 'ours'
+    await requeueEvents(db, 0)
+    await requeueForgets(db)
     return moved
   }
 
@@ -107,21 +110,18 @@ export function createBilling(deps: BillingDeps): Billing {
     }
   }
 
-  /** Switches billing on once the key's home is known to be ours, and off when it is ours no more. */
+  /** Enters where we may, and switches billing off when the home is ours no more. */
   async function checkHome(): Promise<void> {
     if (!gate) return
+    const before = home
     try {
-      await settleHome(db, gate, log, home === 'unknown' ? 'empty' : 'never')
+      await enter(gate, before === 'unknown' ? 'empty' : 'never')
     } catch (err) {
       if (err instanceof OtherHome && home === 'ours') home = 'left'
       if (home !== 'ours') log.error({ err }, 'billing is off: the Stripe key is not known to be the right one')
       return
     }
-    if (home === 'ours') return
-    home = 'ours'
-    await requeueEvents(db, 0)
-    await requeueForgets(db)
-    await adoptPrices(gate)
+    if (before !== 'ours') await adoptPrices(gate)
   }
 
   return {
@@ -150,17 +150,17 @@ export function createBilling(deps: BillingDeps): Billing {
     ],
     enabled: () => parts.billingEnabled(),
     async syncPlans() {
-      await enter('never')
+      await enter(gate, 'never')
       const { sdk } = parts.stripe()
       // Prices that the operator made are taken first, so that no second one is made beside them.
       await adoptConfiguredPrices(db, sdk, config, log)
       return syncPrices(db, sdk)
     },
     async reconcile() {
-      await enter('never')
+      await enter(gate, 'never')
       return reconcile(parts)
     },
-    move: () => enter('any'),
+    move: () => enter(gate, 'any'),
     async start(url) {
       if (config.STRIPE_STANDIN) await startStandin(url)
       if (!gate) return

@@ -152,3 +152,40 @@ test('staff can end a plan that was paid at another account of Stripe', async (t
   assert.deepEqual([(await act()).body.plan, (await h.entitlement(user)).tier], ['free', 'free'])
   assert.equal((await buy(h, user)).status, 201)
 })
+
+test('an account that was erased while its Stripe was not in use is forgotten there once it is', async (t) => {
+  const h = await house(t)
+  const [once, twice] = [await aPayer(h), await aPayer(h)]
+  const old = await moveTo(h, another())
+  await h.call('PUT', `/admin/users/${twice}/subscription`, await h.user(), { action: 'cancel' }, admin)
+  assert.equal((await buy(h, twice)).status, 201)
+  await h.sql`delete from users where id in ${h.sql([once, twice])}`
+  await h.settle()
+  assert.deepEqual(h.standin.store.all('customer'), [])
+  await h.run('billing.sweep')
+  await moveTo(h, old)
+  assert.deepEqual(h.standin.store.all('customer'), [])
+  assert.ok(h.standin.store.all('subscription').every(({ status }) => status === 'canceled'))
+  await h.run('billing.sweep')
+  const left = await h.sql`select c.id from billing_customers c`
+  assert.deepEqual([...left], [])
+})
+
+test('back at the account before, what runs there takes the place of what ran out meanwhile', async (t) => {
+  const h = await house(t)
+  const [user, staff] = [await aPayer(h), await h.user()]
+  const old = await moveTo(h, another())
+  await h.call('PUT', `/admin/users/${user}/subscription`, staff, { action: 'cancel' }, admin)
+  assert.equal((await buy(h, user)).status, 201)
+  await moveTo(h, old)
+  const rows = await h.sql`
+    select s.status, s.auto_renew, s.ended_at is not null as ended from subscriptions s where user_id = ${user} order by s.created_at`
+  assert.deepEqual(
+    rows.map(({ status, auto_renew, ended }) => [status, auto_renew, ended]),
+    [
+      ['active', true, false],
+      ['canceled', false, true],
+    ],
+  )
+  assert.equal((await h.entitlement(user)).tier, 'premium')
+})

@@ -66,14 +66,15 @@ async function swapIds(tx: Tx, from: string, to: string): Promise<void> {
     select ${from}, stripe_price_id, id from plan_prices where stripe_price_id is not null`
   await tx`
     insert into billing_ids_aside (home, stripe_id, customer_id)
-    select ${from}, stripe_customer_id, id from billing_customers where stripe_customer_id is not null`
+    select ${from}, stripe_customer_id, id from billing_customers
+     where stripe_customer_id is not null and forgotten_at is null`
   await tx`update plan_prices set stripe_price_id = null where stripe_price_id is not null`
   await tx`update billing_customers set stripe_customer_id = null where stripe_customer_id is not null`
   await tx`
     update plan_prices p set stripe_price_id = a.stripe_id from billing_ids_aside a
      where a.home = ${to} and a.price_id = p.id`
   await tx`
-    update billing_customers c set stripe_customer_id = a.stripe_id from billing_ids_aside a
+    update billing_customers c set stripe_customer_id = a.stripe_id, forgotten_at = null from billing_ids_aside a
      where a.home = ${to} and a.customer_id = c.id`
   await tx`delete from billing_ids_aside where home = ${to}`
 }

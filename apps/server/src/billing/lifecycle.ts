@@ -94,8 +94,10 @@ export const sweepJob = (parts: Parts) => async (): Promise<void> => {
   await parts.db`delete from billing_notices where at < ${before(400)}`
   await parts.db`delete from billing_orders where created_at < ${before(90)}`
   if (parts.billingEnabled()) await requeueForgets(parts.db)
-  // One that Stripe still charges is kept until it is forgotten there: its name at Stripe is needed for that.
+  // One that Stripe still charges is kept until it is forgotten there: its name at Stripe is needed for that, also at an
+  // account that is not in use now.
   await parts.db`
     delete from billing_customers
-     where delete_after < ${nowOf(parts)} and (forgotten_at is not null or stripe_customer_id is null)`
+     where delete_after < ${nowOf(parts)} and (forgotten_at is not null or stripe_customer_id is null)
+       and not exists (select from billing_ids_aside a where a.customer_id = billing_customers.id)`
 }

@@ -32,7 +32,7 @@ export const MONEY: Record<string, Table> = {
   billing_customers: {
     whose: OWN,
     atErasure: 'unlink',
-    kept: '180 days after the account, while a bank may take a payment back, and until Stripe has forgotten it',
+    kept: '180 days after the account, while a bank may take a payment back, and until Stripe has forgotten it (each account of Stripe that was used)',
     personal: { id: 'joins payments to the account', trial_used_at: 'one trial each', created_at: 'when' },
     sealed: { user_id: 'whose', stripe_customer_id: 'name at Stripe' },
     other: 'sync_begun sync_applied acts erased_at forgotten_at delete_after',
