@@ -25,6 +25,7 @@ create table unsettled_keys (
   previous_key text,
   previous_changed_at timestamptz,
   generated boolean not null default false,
+  changed_at timestamptz not null default clock_timestamp(),
   rekeyed uuid,
   rekeyed_psk bytea
 );
@@ -32,6 +33,7 @@ comment on table unsettled_keys is
   'Devices whose present key nobody has been told of as good: what they go back to when no server takes it. The first '
   'unsettled change says so, those that follow it before it is settled keep that.';
 comment on column unsettled_keys.generated is 'The key was made here, so that nobody can use it before its answer.';
+comment on column unsettled_keys.changed_at is 'When the present key came: whoever waits for its answer has given up by a known time.';
 comment on column unsettled_keys.rekeyed is
   'The tunnel that had the previous key and passed on to a new one; rekeyed_psk was its pre-shared key, sealed.';
 
@@ -82,7 +84,8 @@ create index connections_leaving on connections (leaving_at) where leaving_at is
 create index connections_ended on connections (ended_at) where ended_at is not null;
 comment on column connections.client_ip is 'The address inside the tunnel, never the customer''s own.';
 comment on column connections.user_slot is 'A place of those the plan allows; none while a newer tunnel counts in its stead.';
-comment on column connections.kept_at is 'When a connect last answered with this tunnel instead of a new one; such a one is no longer a lone claim.';
+comment on column connections.kept_at is
+  'When another call than the one that made this tunnel last answered with it; such a one is no longer a lone claim.';
 comment on column connections.superseded_until is 'A tunnel that was moved away from keeps its peer until the new one''s first handshake, or until then.';
 comment on column connections.leaving_at is 'Ended, but its peer goes at this moment: the answer travels through this very tunnel.';
 

@@ -43,7 +43,7 @@ create function connect_tunnel(
   p_candidates uuid[], p_rest interval, p_overlap interval,
   out outcome text, out connection uuid, out slot integer, out version bigint,
   out address inet, out address6 inet, out public_key text, out preshared_key bytea,
-  out started_at timestamptz, out expires_at timestamptz, out device uuid, out revived boolean, out replaced uuid[],
+  out started_at timestamptz, out expires_at timestamptz, out device uuid, out revived boolean, out replaced uuid[], out untold boolean,
   out server uuid, out hostname text, out location text, out ip_address inet, out endpoint text, out server_key text)
 language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
@@ -97,7 +97,8 @@ begin
      order by p.place
   loop
     if not p_generated then
-      select l.connection_id, l.slot, l.version, l.preshared_key, c.user_id, c.status, c.superseded_at, c.started_at
+      select l.connection_id, l.slot, l.version, l.preshared_key, c.user_id, c.status, c.superseded_at, c.started_at,
+             coalesce(c.kept_at, c.last_handshake_at) is null as untold
         into held
         from leases l join connections c on c.id = l.connection_id
        where l.server_id = candidate.id and l.public_key = connect_tunnel.public_key for update of c;
@@ -140,6 +141,7 @@ begin
   address6 := set_masklen((network(candidate.subnet_v6) + slot)::inet, 128);
   replaced := '{}';
   revived := false;
+  untold := false;
   if cardinality(own) > 0 then
     with moved as (
       update connections c
@@ -151,14 +153,15 @@ begin
   end if;
   if device is not null then
     update devices d set last_connected_at = moment where d.id = connect_tunnel.device;
-    -- Who connects with a key has it: whoever brought it must not take it back any more.
-    delete from unsettled_keys k where k.device_id = connect_tunnel.device and not k.generated;
+    untold := exists (select from unsettled_keys k where k.device_id = connect_tunnel.device);
   end if;
 
   if outcome = 'kept' then
     revived := held.superseded_at is not null;
+    untold := untold or held.untold;
     update connections c
-       set superseded_at = null, superseded_until = null, superseded_by = null, kept_at = moment, updated_at = moment,
+       set superseded_at = null, superseded_until = null, superseded_by = null, updated_at = moment,
+           kept_at = case when not held.untold then moment end,
            user_slot = case when revived then free_user_slot(p_user, others) else c.user_slot end,
            device_id = coalesce(c.device_id, connect_tunnel.device)
      where c.id = connect_tunnel.connection;
@@ -179,7 +182,31 @@ begin
   started_at := moment;
 end $$;
 comment on function connect_tunnel(uuid, uuid, uuid, text, boolean, bytea, uuid[], interval, interval) is
-  'outcome: connected; kept (this key already has its tunnel there); inactive, device_gone, limit, no_key, wrong_key, full, key_in_use.';
+  'outcome: connected; kept (this key already has its tunnel there); inactive, device_gone, limit, no_key, wrong_key, full, key_in_use. '
+  'untold: key or tunnel is of a call that may still take it back; this one asks tell_connect once it is live.';
+
+create function tell_connect(p_connection uuid, p_user uuid, p_device uuid, p_key text, p_kept boolean)
+returns text language plpgsql set enable_seqscan = off as $$
+declare
+  present text;
+begin
+  perform from users u where u.id = p_user for key share;
+  perform lock_user(p_user);
+  if p_device is not null then
+    select d.public_key into present from devices d where d.id = p_device and d.user_id = p_user for key share;
+    if not found then return 'device_gone'; end if;
+    if present is distinct from p_key then return 'key_changed'; end if;
+  end if;
+  perform from connections c
+    where c.id = p_connection and c.user_id = p_user and c.client_public_key = p_key and c.status = 'connected' for update;
+  if not found then return 'gone'; end if;
+  if p_kept then update connections c set kept_at = clock_timestamp() where c.id = p_connection; end if;
+  -- Who connects with a key has it: whoever brought it must not take it back any more.
+  delete from unsettled_keys k where k.device_id = p_device and not k.generated;
+  return 'told';
+end $$;
+comment on function tell_connect(uuid, uuid, uuid, text, boolean) is
+  'told: this tunnel may be answered, and nothing takes key or tunnel back any more. Else it was taken back meanwhile.';
 
 create function cancel_connect(p_connection uuid, p_user uuid, p_kept boolean, p_overlap interval)
 returns boolean language plpgsql set enable_seqscan = off as $$
@@ -372,6 +399,7 @@ drop function enforce_entitlement(uuid);
 drop function release_leaving();
 drop function end_connections(uuid[], text, interval);
 drop function cancel_connect(uuid, uuid, boolean, interval);
+drop function tell_connect(uuid, uuid, uuid, text, boolean);
 drop function connect_tunnel(uuid, uuid, uuid, text, boolean, bytea, uuid[], interval, interval);
 drop function free_user_slot(uuid, integer);
 drop function take_lease(uuid, interval);

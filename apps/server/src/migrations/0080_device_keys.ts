@@ -31,24 +31,31 @@ begin
   update devices d set public_key = p_key, key_changed_at = clock_timestamp(), updated_at = clock_timestamp()
    where d.id = p_device;
   insert into unsettled_keys as k (device_id, previous_key, previous_changed_at) values (p_device, previous, since)
-    on conflict (device_id) do update set generated = false;
+    on conflict (device_id) do update set generated = false, changed_at = excluded.changed_at;
   outcome := 'replaced';
 end $$;
 comment on function replace_device_key(uuid, uuid, text) is
   'outcome: replaced, same, device_gone, key_in_use. Says nothing to the tunnel of the device: the caller does, in the same '
   'transaction, and either settles the key afterwards or undoes it.';
 
-create function settle_device_key(p_user uuid, p_device uuid, p_key text) returns boolean language plpgsql as $$
+create function settle_device_key(p_user uuid, p_device uuid, p_key text, p_tunnel uuid)
+returns boolean language plpgsql set enable_seqscan = off as $$
 begin
   perform from users u where u.id = p_user for key share;
   perform lock_user(p_user);
   perform from devices d where d.id = p_device and d.user_id = p_user and d.public_key = p_key for key share;
   if not found then return false; end if;
+  if p_tunnel is not null then
+    update connections c set kept_at = clock_timestamp()
+     where c.id = p_tunnel and c.client_public_key = p_key and c.status = 'connected';
+    if not found then return false; end if;
+  end if;
   delete from unsettled_keys k where k.device_id = p_device;
   return true;
 end $$;
-comment on function settle_device_key(uuid, uuid, text) is
-  'The key is good and may be told: nothing takes it back any more. False: the device has got another one meanwhile.';
+comment on function settle_device_key(uuid, uuid, text, uuid) is
+  'The key is good and may be told: nothing takes it back any more, nor p_tunnel, which another call made and this one '
+  'answers with. False: the device has got another key meanwhile, or that tunnel is gone.';
 
 create function undo_device_key(
   p_user uuid, p_device uuid, p_key text, p_connection uuid, p_claimed boolean, p_overlap interval)
@@ -58,6 +65,7 @@ declare
   before unsettled_keys%rowtype;
   unsettled boolean;
   servers uuid[];
+  tunnel uuid;
 begin
   perform from users u where u.id = p_user for key share;
   perform lock_user(p_user);
@@ -67,9 +75,11 @@ begin
   unsettled := found;
   if present = p_key and not unsettled then return '{}'; end if;
   perform from connections c where c.user_id = p_user and c.status = 'connected'
-      and (c.id in (p_connection, before.rekeyed) or c.superseded_by = p_connection) order by c.id for update;
+      and (c.id in (p_connection, before.rekeyed) or c.superseded_by = p_connection or c.device_id = p_device)
+    order by c.id for update;
   select array_agg(distinct c.server_id) into servers
-    from connections c where c.id in (p_connection, before.rekeyed) and c.server_id is not null;
+    from connections c where c.user_id = p_user and c.status = 'connected' and c.server_id is not null
+      and (c.id in (p_connection, before.rekeyed) or c.device_id = p_device);
 
   if present is distinct from p_key then
     perform from connections c where c.id = p_connection and c.client_public_key = p_key and c.status = 'connected';
@@ -79,15 +89,24 @@ begin
   end if;
 
   if p_connection is distinct from before.rekeyed then
-    if before.generated then update connections c set kept_at = null where c.id = p_connection; end if;
     perform from connections c where c.id = p_connection and c.status = 'connected';
     if found then perform cancel_connect(p_connection, p_user, false, p_overlap); end if;
+  end if;
+  if before.generated then
+    for tunnel in
+      select c.id from connections c where c.device_id = p_device and c.client_public_key = p_key and c.status = 'connected'
+    loop
+      update connections c set kept_at = null where c.id = tunnel;
+      perform cancel_connect(tunnel, p_user, false, p_overlap);
+    end loop;
   end if;
   if before.rekeyed is not null then perform rekey_lease(before.rekeyed, before.previous_key, before.rekeyed_psk); end if;
   perform from devices d where d.public_key = before.previous_key;
   if found then before.previous_key := null; end if;
   insert into wireguard_keys (public_key, user_id)
     select before.previous_key, p_user where before.previous_key is not null on conflict (public_key) do nothing;
+  perform from wireguard_keys k where k.public_key = before.previous_key and k.user_id = p_user;
+  if not found then before.previous_key := null; end if;
   update devices d set public_key = before.previous_key, key_changed_at = before.previous_changed_at,
          updated_at = clock_timestamp()
    where d.id = p_device;
@@ -95,9 +114,10 @@ begin
   return coalesce(servers, '{}');
 end $$;
 comment on function undo_device_key(uuid, uuid, text, uuid, boolean, interval) is
-  'No server took the key in p_connection, which p_claimed says was made for it. Device and tunnel go back to the last '
-  'settled key; nothing that another call was told is touched: a later key stays, and so does this one once it is settled '
-  '(asked for again, or connected with). A key made here goes in any case: nobody has it. Returns the servers to wake.';
+  'No server took the key in p_connection (null: it had no tunnel of its own), which p_claimed says was made for it. Device '
+  'and tunnel go back to the last settled key; nothing that another call was told is touched: a later key stays, and so does '
+  'this one once it is settled (asked for again, or connected with). A key made here goes in any case, with all its tunnels: '
+  'nobody has it. Returns the servers to wake.';
 
 create function rekey_lease(p_connection uuid, p_key text, p_preshared_key bytea, out slot integer, out version bigint)
 language plpgsql as $$
@@ -187,6 +207,6 @@ drop table device_subscriptions;
 drop function rotate_tunnel(uuid, uuid, uuid, text, bytea, interval, interval);
 drop function rekey_lease(uuid, text, bytea);
 drop function undo_device_key(uuid, uuid, text, uuid, boolean, interval);
-drop function settle_device_key(uuid, uuid, text);
+drop function settle_device_key(uuid, uuid, text, uuid);
 drop function replace_device_key(uuid, uuid, text);
 alter table devices drop column key_changed_at`

@@ -32,6 +32,8 @@ export type Claim = {
   revived: boolean
   /** Tunnels this one takes the place of. */
   replaced: string[]
+  /** Key or tunnel is of another call that may still take it back: `tellClaim` says when this one may be answered. */
+  untold: boolean
   server: string
   hostname: string
   location: string
@@ -48,7 +50,7 @@ type Row = { outcome: Refused['outcome'] } | (Omit<Claim, 'version'> & { version
 export async function claimTunnel(db: Db, wish: ClaimWish): Promise<Claim | Refused> {
   const row = await one(db<Row[]>`
     select outcome, connection, slot, version, host(address) as address, host(address6) as address6, public_key,
-           preshared_key, started_at, expires_at, device, revived, replaced, server, hostname, location,
+           preshared_key, started_at, expires_at, device, revived, replaced, untold, server, hostname, location,
            host(ip_address) as ip_address, endpoint, server_key
       from connect_tunnel(${wish.connectionId}, ${wish.userId}, ${wish.deviceId}, ${wish.publicKey}, ${wish.generated},
                           ${wish.sealedPsk}, ${[...wish.candidates]}::uuid[],
@@ -70,4 +72,18 @@ export async function cancelClaim(
     select cancel_connect(${claim.connectionId}, ${claim.userId}, ${claim.kept},
                           make_interval(secs => ${claim.overlapMs / 1000})) as undone`)
   return undone
+}
+
+/**
+ * The tunnel is live: from here on no other call takes its key or itself back.
+ * @returns 'told', or what became of it before
+ */
+export async function tellClaim(
+  db: Db,
+  userId: string,
+  { connection, device, public_key, outcome }: Claim,
+): Promise<'told' | 'gone' | 'key_changed' | 'device_gone'> {
+  const { told } = await one(db<{ told: 'told' | 'gone' | 'key_changed' | 'device_gone' }[]>`
+    select tell_connect(${connection}, ${userId}, ${device}, ${public_key}, ${outcome === 'kept'}) as told`)
+  return told
 }

@@ -5,7 +5,7 @@ import { AppError, Conflict, Forbidden, NotFound, Unavailable } from '../platfor
 import type { Idempotency } from '../platform/http/index.ts'
 import { newId } from '../platform/ids.ts'
 import { answerOf } from './answer.ts'
-import { cancelClaim, claimTunnel, type Claim, type ClaimWish, type Refused } from './claim-store.ts'
+import { cancelClaim, claimTunnel, tellClaim, type Claim, type ClaimWish, type Refused } from './claim-store.ts'
 import { overlapMs, type TunnelDeps } from './deps.ts'
 import { announceConnected } from './events.ts'
 import { openPsk, sealPsk } from './psk.ts'
@@ -108,7 +108,18 @@ async function takeBack(deps: TunnelDeps, userId: string, claimed: Claim, newKey
   for (const server of new Set([claimed.server, ...servers])) nodeLink.wake(server)
 }
 
-/** @throws {Unavailable} the node did not confirm in time {Conflict} the new key counts no more; all is taken back */
+/** A call that failed may have taken back the key or tunnel this one is about to answer with. */
+async function tell({ db }: TunnelDeps, userId: string, claimed: Claim): Promise<void> {
+  const told = await tellClaim(db, userId, claimed)
+  if (told === 'device_gone') throw new NotFound('The device')
+  if (told === 'key_changed') throw new Conflict('The key of this device was changed meanwhile.')
+  if (told === 'gone') throw new Unavailable('The tunnel was ended meanwhile. Try again.')
+}
+
+/**
+ * @throws {Unavailable} the node did not confirm in time {Conflict} the key counts no more {NotFound} the device is gone;
+ * all is taken back
+ */
 async function waitUntilLive(deps: TunnelDeps, userId: string, claimed: Claim, newKey: NewKey | null): Promise<void> {
   const { nodeLink, db, settings, log } = deps
   nodeLink.wake(claimed.server)
@@ -119,6 +130,7 @@ async function waitUntilLive(deps: TunnelDeps, userId: string, claimed: Claim, n
       throw new Unavailable('The server did not take the tunnel in time. Try again.')
     }
     if (newKey) await db.begin((tx) => newKey.settle(tx))
+    else if (claimed.untold) await tell(deps, userId, claimed)
   } catch (error) {
     await takeBack(deps, userId, claimed, newKey)
     throw error

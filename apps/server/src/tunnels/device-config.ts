@@ -62,6 +62,7 @@ export async function makeConfig(
     },
     async settle(tx) {
       const isOurs = await settleKey(tx, key)
+      if (!isOurs && !(await deviceById(tx, userId, deviceId))) throw new NotFound('The device')
       const left = await keepSubscription(tx, userId, deviceId, subscriptionOf ? publicKey : null)
       if (!isOurs || (subscriptionOf && !left)) throw new Conflict('This device was changed meanwhile. Try again.')
     },

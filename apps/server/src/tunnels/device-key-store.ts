@@ -36,12 +36,17 @@ type DeviceKey = { userId: string; deviceId: string; publicKey: string }
 
 /**
  * The key that `replaceKey` brought is good: from here on nothing takes it back.
- * @returns false when the device has got another one meanwhile
+ * @param tunnel one that another call made, if the answer tells such a one: it stays as well
+ * @returns false when the device has got another key meanwhile, or that tunnel is gone
  */
-export const settleKey = async (db: Db, { userId, deviceId, publicKey }: DeviceKey): Promise<boolean> =>
+export const settleKey = async (
+  db: Db,
+  { userId, deviceId, publicKey }: DeviceKey,
+  tunnel: string | null = null,
+): Promise<boolean> =>
   (
     await one(db<{ settled: boolean }[]>`
-      select settle_device_key(${userId}, ${deviceId}, ${publicKey}) as settled`)
+      select settle_device_key(${userId}, ${deviceId}, ${publicKey}, ${tunnel}) as settled`)
   ).settled
 
 /** The key was made here and is told by one answer alone: if that is never given nobody has it. */
@@ -51,13 +56,13 @@ export const noteGenerated = (tx: Tx, deviceId: string) =>
 /**
  * No server took the key. The device and its tunnel go back to the last settled one; a later key, and what other calls
  * were told, stay (the rules stand in the migration).
- * @param tunnel the one that was to have the key; `claimed`: it was made for it
+ * @param tunnel the one that was to have the key, null without one; `claimed`: it was made for it
  * @returns servers to wake
  */
 export const undoKey = async (
   tx: Tx,
   { userId, deviceId, publicKey }: DeviceKey,
-  tunnel: { connection: string; claimed: boolean; overlapMs: number },
+  tunnel: { connection: string | null; claimed: boolean; overlapMs: number },
 ): Promise<string[]> =>
   (
     await one(tx<{ servers: string[] }[]>`
@@ -66,7 +71,7 @@ export const undoKey = async (
   ).servers
 
 /** A present tunnel as its conf shows it. */
-export type PresentTunnel = Omit<Claim, 'outcome' | 'version' | 'replaced' | 'revived' | 'device'> & {
+export type PresentTunnel = Omit<Claim, 'outcome' | 'version' | 'replaced' | 'revived' | 'untold' | 'device'> & {
   version: bigint
 }
 

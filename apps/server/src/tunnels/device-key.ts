@@ -17,16 +17,16 @@ const OVERLAP_MS = 600_000
 export type RotatedDevice = DeviceView & { next_rotation_at: Date; connection?: ConnectAnswer }
 
 type Wish = { userId: string; deviceId: string; publicKey: string }
-type Change = { changed: boolean; tunnel: Rotated }
+type Change = { changed: boolean; previous: string | null; tunnel: Rotated }
 
-const changedAgain = (): Conflict => new Conflict('The key of this device was changed again meanwhile.')
+const changedAgain = (): Conflict => new Conflict('The key or tunnel of this device was changed again meanwhile.')
 
 /** Key, tunnel and lease change together, or nothing does. */
 function change({ db, secrets, settings }: TunnelDeps, wish: Wish): Promise<Change> {
   const { userId, deviceId, publicKey } = wish
   return db.begin(async (tx): Promise<Change> => {
     const { changed, previous } = await replaceKey(tx, userId, deviceId, publicKey)
-    if (!changed) return { changed, tunnel: { outcome: 'none' } }
+    if (!changed) return { changed, previous, tunnel: { outcome: 'none' } }
     const connectionId = newId()
     const tunnel = await rotateTunnel(tx, {
       connectionId,
@@ -37,18 +37,17 @@ function change({ db, secrets, settings }: TunnelDeps, wish: Wish): Promise<Chan
       restSeconds: settings.restSeconds,
       overlapMs: OVERLAP_MS,
     })
-    if (tunnel.outcome === 'none' && previous !== null) await releaseKey(tx, userId, previous)
     if (tunnel.outcome === 'passed')
       await rekeyLease(tx, tunnel.connection, publicKey, sealPsk(secrets, tunnel.connection, generatePresharedKey()))
-    return { changed, tunnel }
+    return { changed, previous, tunnel }
   })
 }
 
 /** The new key is not told to anybody: device and tunnel are as they were, but for what other calls did meanwhile. */
-async function takeBack({ db, nodeLink }: TunnelDeps, wish: Wish, { tunnel }: Change): Promise<void> {
-  if (tunnel.outcome === 'none') return
-  const { connection, outcome } = tunnel
-  const of = { connection, claimed: outcome === 'overlaps', overlapMs: OVERLAP_MS }
+async function takeBack({ db, nodeLink }: TunnelDeps, wish: Wish, { changed, tunnel }: Change): Promise<void> {
+  if (!changed) return
+  const connection = tunnel.outcome === 'none' ? null : tunnel.connection
+  const of = { connection, claimed: tunnel.outcome === 'overlaps', overlapMs: OVERLAP_MS }
   const servers = await db.begin((tx) => undoKey(tx, wish, of))
   for (const server of servers) nodeLink.wake(server)
 }
@@ -65,6 +64,7 @@ async function claimOf({ db }: TunnelDeps, wish: Wish, { tunnel }: Change): Prom
     outcome: 'connected',
     device: wish.deviceId,
     revived: false,
+    untold: false,
     replaced: tunnel.outcome === 'overlaps' ? tunnel.replaced : [],
   }
 }
@@ -78,11 +78,20 @@ async function waitUntilLive({ nodeLink, settings, log }: TunnelDeps, claim: Cla
   throw new Unavailable('The server did not take the new key in time. Keep the present one and try again.')
 }
 
-/** From here on the key counts; the conf behind a subscription URL has an older one. @throws {Conflict} a later key came */
-async function settle({ db }: TunnelDeps, wish: Wish): Promise<void> {
+/**
+ * From here on the key counts; the conf behind a subscription URL has an older one.
+ * @throws {Conflict} a later key came {NotFound} the device is gone
+ */
+async function settle({ db }: TunnelDeps, wish: Wish, done: Change, claim: Claim | undefined): Promise<void> {
+  const { userId, deviceId } = wish
+  const isOurs = done.tunnel.outcome === 'overlaps'
   await db.begin(async (tx) => {
-    if (!(await settleKey(tx, wish))) throw changedAgain()
-    await forgetSubscription(tx, wish.userId, wish.deviceId)
+    if (!(await settleKey(tx, wish, isOurs ? null : (claim?.connection ?? null)))) {
+      if (!(await deviceById(tx, userId, deviceId))) throw new NotFound('The device')
+      throw changedAgain()
+    }
+    if (done.tunnel.outcome === 'none' && done.previous !== null) await releaseKey(tx, userId, done.previous)
+    await forgetSubscription(tx, userId, deviceId)
   })
 }
 
@@ -100,7 +109,7 @@ export async function rotateDeviceKey(deps: TunnelDeps, wish: Wish): Promise<Rot
   try {
     claim = await claimOf(deps, wish, done)
     if (claim) await waitUntilLive(deps, claim)
-    await settle(deps, wish)
+    await settle(deps, wish, done, claim)
   } catch (error) {
     await takeBack(deps, wish, done)
     throw error

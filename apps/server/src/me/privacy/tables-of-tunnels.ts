@@ -30,7 +30,9 @@ export const TUNNELS: Record<string, Table> = {
   unsettled_keys: {
     whose: 'device_id in (select id from devices where user_id = $1)',
     atErasure: 'cascade',
-    kept: 'until a server took the new key, seconds; at most until the next connection',
+    kept:
+      'until a server took the new key, seconds; where the answer was lost: of a key made here a minute, of one the device ' +
+      'brought until it connects or brings one again',
     personal: {},
     sealed: {
       device_id: 'which device',
@@ -38,7 +40,7 @@ export const TUNNELS: Record<string, Table> = {
       rekeyed: 'which tunnel',
       rekeyed_psk: 'sealed',
     },
-    other: 'previous_changed_at generated',
+    other: 'previous_changed_at generated changed_at',
   },
   wireguard_keys: {
     whose: OWN,

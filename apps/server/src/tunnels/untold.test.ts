@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Sql } from '../platform/db/index.ts'
+import { rotateDeviceKey } from './device-key.ts'
+import { aDevice, aServer, aUser, house, houseWithServer, publicKey, type House } from './testing/house.ts'
+import { scene, stateOf } from './testing/device-scene.ts'
+
+const ORDERS = [
+  [0, 1],
+  [1, 0],
+] as const
+
+/** A house whose server has so much room, and another server beside it. */
+async function twoServers(t: Parameters<typeof house>[0], max: number) {
+  const h = await house(t)
+  await aServer(h.sql, { max })
+  await h.fleet.refresh()
+  const s = await scene(h)
+  const other = await aServer(h.sql)
+  await h.fleet.refresh()
+  return { h, s, other }
+}
+
+test('a rotation and a connect that both fail leave the device the key and the tunnel it had', async (t) => {
+  for (const max of [250, 1]) {
+    for (const moves of [false, true]) {
+      for (const order of ORDERS) {
+        const { h, s, other } = await twoServers(t, max)
+        const leases = () => h.sql`select public_key, preshared_key from leases where state = 'held'`
+        const before = [...(await leases())]
+        const wish = moves ? { server_id: other } : {}
+        const waiting = [await s.pending(() => s.rotate(publicKey())), await s.pending(() => s.connect(wish))]
+        for (const i of order) assert.equal((await waiting[i]?.('timeout'))?.status, 503)
+        const scenery = `room ${max}, moves ${moves}, order ${order.join()}`
+        assert.deepEqual(await s.state(), { key: s.old, tunnels: [{ key: s.old, counts: true }] }, scenery)
+        assert.deepEqual([...(await leases())], before, scenery)
+      }
+    }
+  }
+})
+
+test('a connect that its server takes only after its key was taken back is 409, and nothing of it stays', async (t) => {
+  for (const moves of [false, true]) {
+    const { s, other } = await twoServers(t, 250)
+    const rotation = await s.pending(() => s.rotate(publicKey()))
+    const connecting = await s.pending(() => s.connect(moves ? { server_id: other } : {}))
+    assert.equal((await rotation('timeout')).status, 503)
+    assert.equal((await connecting('live')).status, 409)
+    assert.deepEqual(await s.state(), { key: s.old, tunnels: [{ key: s.old, counts: true }] })
+  }
+})
+
+test('two connects that both fail leave the tunnel that they wanted to move', async (t) => {
+  for (const order of ORDERS) {
+    const { s, other } = await twoServers(t, 250)
+    const move = () => s.connect({ server_id: other })
+    const waiting = [await s.pending(move), await s.pending(move)]
+    for (const i of order) assert.equal((await waiting[i]?.('timeout'))?.status, 503)
+    assert.deepEqual(await s.state(), { key: s.old, tunnels: [{ key: s.old, counts: true }] }, order.join())
+  }
+})
+
+test('a connect that keeps the tunnel of one that fails is told so, or the tunnel stays', async (t) => {
+  const { s, other } = await twoServers(t, 250)
+  const move = () => s.connect({ server_id: other })
+  const [lost, late] = [await s.pending(move), await s.pending(move)]
+  assert.equal((await lost('timeout')).status, 503)
+  assert.equal((await late('live')).status, 503)
+  const [failing, told] = [await s.pending(move), await s.pending(move)]
+  assert.equal((await told('live')).status, 201)
+  assert.equal((await failing('timeout')).status, 503)
+  assert.deepEqual((await s.state()).tunnels, [
+    { key: s.old, counts: false },
+    { key: s.old, counts: true },
+  ])
+})
+
+test('a conf that fails takes also the tunnel that a connect opened elsewhere with its key', async (t) => {
+  const { h, s, other } = await twoServers(t, 250)
+  const conf = await s.pending(() => h.call('POST', `${s.at}/config`, s.user, {}))
+  assert.equal((await s.connect({ server_id: other })).status, 201)
+  assert.equal((await conf('timeout')).status, 503)
+  assert.deepEqual(await s.state(), { key: s.old, tunnels: [{ key: s.old, counts: true }] })
+})
+
+/** The present tunnel is looked for only once `open` is called. */
+function gated(db: Sql) {
+  const gate = Promise.withResolvers<void>()
+  const reached = Promise.withResolvers<void>()
+  const slow = new Proxy(db, {
+    apply(target, self, args: Parameters<Sql>) {
+      const text = (args[0] as unknown as readonly string[]).join('')
+      if (!text.includes('from connections c')) return Reflect.apply(target, self, args) as unknown
+      reached.resolve()
+      return gate.promise.then(() => Reflect.apply(target, self, args) as unknown)
+    },
+  })
+  return { slow, reached: reached.promise, open: () => gate.resolve() }
+}
+
+/** A device without tunnel whose rotation finds the tunnel of a connect that came a moment after it. */
+async function metByConnect(h: House) {
+  const user = await aUser(h.sql)
+  const [old, next] = [publicKey(), publicKey()]
+  const device = await aDevice(h.sql, user, old)
+  const { slow, reached, open } = gated(h.sql)
+  const said = [Promise.withResolvers<'live' | 'timeout'>(), Promise.withResolvers<'live' | 'timeout'>()]
+  h.node.script.push(...said.map(({ promise }) => promise))
+  const rotation = rotateDeviceKey({ ...h.deps, db: slow }, { userId: user, deviceId: device, publicKey: next }).then(
+    () => 200,
+    (error: { status: number }) => error.status,
+  )
+  await reached
+  const connecting = h.call('POST', '/vpn/connect', user, { device_id: device }).then(({ status }) => status)
+  const asked = async (n: number) => {
+    while (h.node.asked.length < n) await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  await asked(1)
+  open()
+  await asked(2)
+  const end = async (who: 'connect' | 'rotation', state: 'live' | 'timeout') => {
+    said[who === 'connect' ? 0 : 1]?.resolve(state)
+    return who === 'connect' ? connecting : rotation
+  }
+  return { old, next, end, state: () => stateOf(h, device) }
+}
+
+test('a rotation without tunnel that fails for one that came meanwhile leaves the key the device had', async (t) => {
+  for (const order of [
+    ['connect', 'rotation'],
+    ['rotation', 'connect'],
+  ] as const) {
+    const m = await metByConnect(await houseWithServer(t))
+    for (const who of order) assert.equal(await m.end(who, 'timeout'), 503)
+    assert.deepEqual(await m.state(), { key: m.old, tunnels: [] }, order.join())
+  }
+})
+
+test('of a rotation and a connect that met, what one was told stays when the other fails', async (t) => {
+  for (const [lucky, unlucky, status] of [
+    ['connect', 'rotation', 201],
+    ['rotation', 'connect', 200],
+  ] as const) {
+    const m = await metByConnect(await houseWithServer(t))
+    assert.equal(await m.end(lucky, 'live'), status)
+    assert.equal(await m.end(unlucky, 'timeout'), 503)
+    assert.deepEqual(await m.state(), { key: m.next, tunnels: [{ key: m.next, counts: true }] }, lucky)
+  }
+})
