@@ -175,3 +175,16 @@ test('between the end of a cancelled plan and its end at Stripe another one can 
   await h.days(1)
   assert.deepEqual([await planOf(h, user), kept(h)], ['premium_yearly', 999 + 7999])
 })
+
+test('a payment that we gave back ourselves leaves the own right to a refund of the next one', async (t) => {
+  const h = await house(t)
+  const user = await paidWhileTidied(h, (method, path) => method === 'DELETE' && path.startsWith('/v1/subscriptions/'))
+  h.standin.fault = () => undefined
+  const body = { ...YEARLY, payment_method_id: h.standin.card() }
+  assert.equal((await h.call('POST', '/subscriptions/subscribe', user, body)).status, 201)
+  await h.settle()
+  const { data } = (await h.call('GET', '/billing/history', user)).body
+  const [payment] = data.filter(({ amount }: { amount: number }) => amount === 79.99)
+  const refund = await h.call('POST', '/payments/refund', user, { payment_id: payment.id, reason: 'x' })
+  assert.deepEqual([refund.status, refund.body.amount], [201, 79.99])
+})

@@ -39,6 +39,7 @@ export type RefundFact = {
   amount: number
   status: 'pending' | 'succeeded' | 'failed'
   created: Date
+  /** Of one that we made ourselves, why (`Act`). */
   reason: string
   /** Our own record that asked for it. */
   ours: string | null
@@ -134,7 +135,7 @@ function chargeFact(it: Stripe.Charge): ChargeFact | undefined {
       amount: refund.amount,
       status: REFUND_STATUS[refund.status ?? ''] ?? 'pending',
       created: at(refund.created),
-      reason: refund.reason ?? 'refunded by the operator',
+      reason: refund.metadata?.why ?? refund.reason ?? 'refunded by the operator',
       ours: refund.metadata?.refund ?? null,
       ends: refund.metadata?.ends === 'subscription',
     })),

@@ -43,14 +43,15 @@ type Refund = {
   user_id: string | null
 }
 
-/** A payment that went back because it was one too many counts for nothing: the other is the first. */
+/** A payment that we gave back ourselves (one too many, too late) counts for nothing: the next is the first. */
 const lockPayment = (tx: Tx, id: string): Promise<Payment | undefined> =>
   maybeOne(tx<Payment[]>`
     select p.id, p.customer_id, c.user_id, p.amount_minor, p.currency, p.status, p.paid_at,
            not exists (select from payments e
                         where e.customer_id = p.customer_id and (e.paid_at, e.id) < (p.paid_at, p.id)
                           and not (e.status = 'refunded' and exists (
-                                select from refunds d where d.payment_id = e.id and d.reason = 'duplicate' and not d.by_user))) as is_first
+                                select from refunds d where d.payment_id = e.id and d.asked_by is null
+                                   and d.reason in ('duplicate', 'ended', 'orphan')))) as is_first
       from payments p left join billing_customers c on c.id = p.customer_id
      where p.id = ${id} for update of p`)
 
