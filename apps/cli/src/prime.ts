@@ -4,8 +4,9 @@ import { billing } from './commands/billing.ts'
 import { keys } from './commands/keys.ts'
 import { migrate } from './commands/migrate.ts'
 import { serveCommand } from './commands/serve.ts'
+import { users } from './commands/users.ts'
 
-export const commands: readonly Command[] = [serveCommand, migrate, keys, billing]
+export const commands: readonly Command[] = [serveCommand, migrate, keys, users, billing]
 
 const USAGE = 2
 

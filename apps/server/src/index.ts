@@ -1,4 +1,4 @@
-export { BillingOff, withBilling, type BillingWork } from './operate.ts'
+export { BillingOff, withBilling, withUsers, type BillingWork, type UsersWork } from './operate.ts'
 export { serve, startServer, type Running } from './main.ts'
 export { ConfigError, parseConfig, readEnv } from './platform/config/index.ts'
 export { migrateDown, migrateUp, migrationStatus } from './platform/db/index.ts'

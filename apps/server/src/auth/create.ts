@@ -14,6 +14,7 @@ import { deleteApiTokens, sweepApiTokens } from './api-token/store.ts'
 import { authenticate } from './authenticate.ts'
 import { sessionCookies } from './cookie/cookie.ts'
 import { authenticateToken, principalFor } from './credentials.ts'
+import { resetFactors, type FactorReset } from './factor/reset.ts'
 import { deleteFactors, sweepFactors } from './factor/store.ts'
 import { accountMac, forgetFailures, sweepFailures } from './failures.ts'
 import { ensureFirstAdmin, type FirstAdmin } from './first-admin.ts'
@@ -85,6 +86,8 @@ export type Auth = {
   forgetAddress(tx: Tx, email: string): Promise<void>
   /** Mails a proof to another address, which counts once answered. @throws {Unauthenticated} {Unavailable}. 429 */
   requestEmailChange(caller: Principal, wish: EmailWish, req: IncomingMessage): Promise<void>
+  /** For an operator at the machine: takes a lost factor away, by e-mail address or id. @throws {AppError} NOT_FOUND */
+  resetFactors(who: string): Promise<FactorReset>
   ensureFirstAdmin(startedAt?: Date): Promise<FirstAdmin>
   routes(app: App): void
   jobs: Jobs
@@ -122,6 +125,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     await revokeSessions(tx, userId)
     await deleteApiTokens(tx, userId)
     await forgetMailedProofs(tx, userId)
+    // What was made before the address was proven may be somebody else's.
     if (why === 'first_verified') await deleteFactors(tx, userId)
     return () => parts.revocations.announce({ userId, sessionId: null })
   })
@@ -147,6 +151,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
       await forgetFailures(tx, accountMac(secrets, emailKey(email)))
     },
     requestEmailChange: (caller, wish, req) => requestEmailChange(parts, caller, wish, req),
+    resetFactors: (who) => resetFactors(parts, who.trim()),
     ensureFirstAdmin: (startedAt) => ensureFirstAdmin(parts, startedAt),
     routes(app) {
       app.addHook('onError', async (req, _reply, error) => {

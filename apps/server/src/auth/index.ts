@@ -2,6 +2,7 @@
 export { assertMay, usePrincipals } from './authenticate.ts'
 export { bearerOf } from './credentials.ts'
 export { createAuth, type Auth, type AuthDeps } from './create.ts'
+export type { FactorReset } from './factor/reset.ts'
 export { failedProof } from './failed-proof.ts'
 export type { Identity } from './identify.ts'
 export type { FirstAdmin } from './first-admin.ts'

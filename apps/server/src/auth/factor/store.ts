@@ -45,12 +45,17 @@ export async function replaceRecoveryCodes(tx: Tx, userId: string, hashes: Buffe
   for (const hash of hashes) await tx`insert into recovery_codes (user_id, hash) values (${userId}, ${hash})`
 }
 
-/** The factor goes with its recovery codes. @returns whether there was one */
-export async function deleteTotp(tx: Tx, userId: string): Promise<boolean> {
-  await tx`delete from recovery_codes where user_id = ${userId}`
+type TotpGone = { authenticator: boolean; recovery_codes: number }
+
+async function deleteTotpAndCodes(tx: Tx, userId: string): Promise<TotpGone> {
+  const codes = await tx`delete from recovery_codes where user_id = ${userId}`
   const gone = await tx`delete from totp_factors where user_id = ${userId}`
-  return gone.count === 1
+  return { authenticator: gone.count === 1, recovery_codes: codes.count }
 }
+
+/** The factor goes with its recovery codes. @returns whether there was one */
+export const deleteTotp = async (tx: Tx, userId: string): Promise<boolean> =>
+  (await deleteTotpAndCodes(tx, userId)).authenticator
 
 /**
  * One after another: changes of an account's factors, tokens and mailed proofs, and what signs in (`insertSession` takes
@@ -62,10 +67,11 @@ export const lockFactors = (tx: Tx, userId: string) => tx`select from users wher
 export const sweepFactors = (db: Db) =>
   db`delete from totp_factors where enabled_at is null and created_at < clock_timestamp() - interval '1 hour'`
 
-/** Every second factor of the account: what was made before its address was proven may be somebody else's. */
-export async function deleteFactors(tx: Tx, userId: string): Promise<void> {
-  await deleteTotp(tx, userId)
-  await tx`delete from passkeys where user_id = ${userId}`
+/** Every second factor of the account. @returns what there was */
+export async function deleteFactors(tx: Tx, userId: string): Promise<TotpGone & { passkeys: number }> {
+  const totp = await deleteTotpAndCodes(tx, userId)
+  const passkeys = await tx`delete from passkeys where user_id = ${userId}`
+  return { ...totp, passkeys: passkeys.count }
 }
 
 /** An authenticator app that is on, or a passkey. */

@@ -6,6 +6,7 @@ export const NOTICES = [
   'factor_enabled',
   'factor_disabled',
   'factor_failed',
+  'factors_reset',
   'recovery_codes_renewed',
   'recovery_code_used',
   'passkey_added',
@@ -32,6 +33,10 @@ const TEXTS: Record<Notice, { subject: string; told: string }> = {
   factor_failed: {
     subject: 'A sign-in failed at the second step',
     told: 'Somebody sent the right password of your account and then a wrong code. If you mistyped it, all is well.',
+  },
+  factors_reset: {
+    subject: 'Your second factors were removed',
+    told: 'The authenticator app, recovery codes and passkeys of your account were removed from it by its operator, and it was signed out everywhere. Your password signs in; set up a new factor then.',
   },
   recovery_codes_renewed: {
     subject: 'You have new recovery codes',
