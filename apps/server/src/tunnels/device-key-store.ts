@@ -32,7 +32,8 @@ export const rekeyLease = async (tx: Tx, connectionId: string, key: string, seal
   await tx`select rekey_lease(${connectionId}, ${key}, ${sealedPsk})`
 }
 
-type DeviceKey = { userId: string; deviceId: string; publicKey: string }
+/** A key that a device has, or had. */
+export type DeviceKey = { userId: string; deviceId: string; publicKey: string }
 
 /**
  * The key that `replaceKey` brought is good: from here on nothing takes it back.
@@ -88,3 +89,13 @@ export const presentTunnel = (db: Db, userId: string, deviceId: string): Promise
      where c.device_id = ${deviceId} and c.user_id = ${userId} and c.status = 'connected' and c.superseded_at is null
        and s.public_key is not null
      order by c.started_at desc limit 1`)
+
+/** Keys made here so long ago that whoever waited for their answer has given up or died: nobody has them. */
+export const lostKeys = async (db: Db, afterMs: number): Promise<DeviceKey[]> =>
+  (
+    await db<{ user_id: string; device_id: string; public_key: string }[]>`
+      select d.user_id, k.device_id, d.public_key from unsettled_keys k join devices d on d.id = k.device_id
+       where k.generated and d.public_key is not null
+         and k.changed_at < clock_timestamp() - make_interval(secs => ${afterMs / 1000})
+       order by k.changed_at limit 1000`
+  ).map((row) => ({ userId: row.user_id, deviceId: row.device_id, publicKey: row.public_key }))

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Sql } from '../platform/db/index.ts'
 import { rotateDeviceKey } from './device-key.ts'
+import { sweep } from './upkeep.ts'
 import { aDevice, aServer, aUser, house, houseWithServer, publicKey, type House } from './testing/house.ts'
 import { scene, stateOf } from './testing/device-scene.ts'
 
@@ -81,6 +82,38 @@ test('a conf that fails takes also the tunnel that a connect opened elsewhere wi
   assert.equal((await s.connect({ server_id: other })).status, 201)
   assert.equal((await conf('timeout')).status, 503)
   assert.deepEqual(await s.state(), { key: s.old, tunnels: [{ key: s.old, counts: true }] })
+})
+
+test('the key of a conf whose instance died goes, with its tunnel and address, and the device has what it had', async (t) => {
+  for (const path of ['config', 'subscription-url']) {
+    const { h, s } = await twoServers(t, 250)
+    const pending = await s.pending(() => h.call('POST', `${s.at}/${path}`, s.user, {}))
+    await sweep(h.deps)
+    assert.notEqual((await s.state()).key, s.old, 'it still waits')
+    await h.sql`update unsettled_keys set changed_at = changed_at - interval '31 seconds'`
+    h.node.woken.length = 0
+    await sweep(h.deps)
+    assert.deepEqual(await s.state(), { key: s.old, tunnels: [{ key: s.old, counts: true }] })
+    assert.equal((await h.sql`select from unsettled_keys`).count, 0)
+    assert.equal((await h.sql`select from device_subscriptions`).count, 0)
+    assert.ok(h.node.woken.length > 0)
+    assert.equal((await pending('live')).status, 409, 'should it live after all it is told so')
+    assert.equal((await s.state()).key, s.old)
+  }
+})
+
+test('a device that is removed while it gets a key is 404', async (t) => {
+  for (const wish of ['key', 'config'] as const) {
+    const { h, s } = await twoServers(t, 250)
+    const calls = {
+      key: () => s.rotate(publicKey()),
+      config: () => h.call('POST', `${s.at}/config`, s.user, {}),
+    }
+    const pending = await s.pending(calls[wish])
+    await h.sql`delete from devices where id = ${s.device}`
+    assert.equal((await pending('live')).status, 404, wish)
+    assert.equal((await h.sql`select from leases where state = 'held'`).count, 0)
+  }
 })
 
 /** The present tunnel is looked for only once `open` is called. */

@@ -1,5 +1,7 @@
 import type { Jobs, Schedule } from '../platform/jobs.ts'
-import type { TunnelDeps } from './deps.ts'
+import { overlapMs, type TunnelDeps } from './deps.ts'
+import { lostKeys, undoKey, type DeviceKey } from './device-key-store.ts'
+import { deleteSubscription } from './device-subscription-store.ts'
 import { endTunnels, enforceEntitlement, type Ended } from './end.ts'
 import {
   dueSuperseded,
@@ -13,6 +15,8 @@ import {
 const TURN_MS = 1_000
 /** Plan changes end tunnels in their own transaction; this finds what only the clock or a plan's new limit changed. */
 const SWEEP_EVERY_TURNS = 10
+/** A call that makes a key is over so long after its wait for the server, however slow the database is. */
+const MARGIN_MS = 30_000
 
 type Deps = Pick<TunnelDeps, 'db' | 'log' | 'nodeLink' | 'settings'>
 
@@ -31,9 +35,22 @@ export async function turn(deps: Deps): Promise<void> {
   }
 }
 
-/** Ends what plans and accounts do not allow any more, each user in a transaction of his own. */
+/** The device has the key and tunnel it had before a conf was made whose answer was lost with its instance. */
+async function undoLost({ db, nodeLink, settings }: Deps, key: DeviceKey): Promise<void> {
+  const servers = await db.begin(async (tx) => {
+    await deleteSubscription(tx, key.deviceId, key.publicKey)
+    return undoKey(tx, key, { connection: null, claimed: false, overlapMs: overlapMs(settings) })
+  })
+  for (const server of servers) nodeLink.wake(server)
+}
+
+/**
+ * Ends what plans and accounts do not allow any more, each user in a transaction of his own, and takes back keys made for
+ * answers that never came.
+ */
 export async function sweep(deps: Deps): Promise<void> {
   for (const user of await overEntitled(deps.db)) wake(deps, await enforceEntitlement(deps.db, user))
+  for (const key of await lostKeys(deps.db, deps.settings.connectTimeoutMs + MARGIN_MS)) await undoLost(deps, key)
 }
 
 /** Work by the clock; the queue runs each once, however many instances there are. */
