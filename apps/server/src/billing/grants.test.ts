@@ -50,3 +50,16 @@ test('what cannot be written to the audit log is not done: a paid subscription',
   assert.equal((await act(h, staff, user, { action: 'cancel' })).status, 500)
   assert.deepEqual(h.standin.store.all('subscription'), before)
 })
+
+test('a paid subscription is not extended beyond what Stripe takes, nor while it is cancelled', async (t) => {
+  const h = await house(t)
+  const [user, staff] = [await aPayer(h), await h.user()]
+  const extend = (days: number) => act(h, staff, user, { action: 'extend', days })
+  const far = await extend(720)
+  assert.deepEqual([far.status, far.body.error.details[0].field], [400, 'days'])
+  assert.equal((await extend(690)).status, 200)
+  assert.equal((await h.call('PUT', '/subscriptions/cancel', user)).status, 200)
+  const before = (await h.call('GET', '/subscriptions/status', user)).body
+  assert.equal((await extend(1)).status, 409)
+  assert.deepEqual((await h.call('GET', '/subscriptions/status', user)).body, before)
+})

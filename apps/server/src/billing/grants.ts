@@ -14,6 +14,8 @@ import { endWhatIsTooMuch } from './shrink.ts'
 import { syncCustomer } from './sync.ts'
 
 const DAY_MS = 86_400_000
+/** Stripe takes no trial that ends later than two years from now; a day less, since its clock is not ours. */
+const MOST_AHEAD_MS = 729 * DAY_MS
 
 export type GrantWish =
   { action: 'grant'; plan_id: string; days: number } | { action: 'extend'; days: number } | { action: 'cancel' }
@@ -24,13 +26,14 @@ type Live = {
   status: 'active' | 'past_due'
   end_date: Date | null
   plan_id: string
+  auto_renew: boolean
   stripe_subscription_id: string | null
   /** False for one of another account or mode of Stripe: it runs out here, and nothing can be asked about it there. */
   known_at_stripe: boolean
 }
 
 const columns = (db: Db) => db`
-  id, source, status, end_date, plan_id, stripe_subscription_id,
+  id, source, status, end_date, plan_id, auto_renew, stripe_subscription_id,
   exists (select from billing_customers c
            where c.id = customer_id and c.stripe_customer_id is not null) as known_at_stripe`
 const lockUser = (tx: Tx, userId: string) => tx`select from users where id = ${userId} for no key update`
@@ -108,12 +111,16 @@ async function extend(parts: Parts, userId: string, days: number, note: Note): P
   const customer = await knownCustomer(parts.db, userId)
   const { stripe_subscription_id: id, end_date } = live
   if (!customer || id === null || end_date === null) throw new Conflict('There is no plan to extend.')
+  if (!live.auto_renew) throw new Conflict('It is cancelled. It must be resumed first.')
+  const end = end_date.getTime() + days * DAY_MS
+  if (end > parts.clock.now() + MOST_AHEAD_MS)
+    throw invalidField('days', 'would move the next payment more than two years away')
   await asking(async () => {
     await parts
       .stripe()
       .sdk.subscriptions.update(
         id,
-        { trial_end: Math.floor(end_date.getTime() / 1000) + days * 86_400, proration_behavior: 'none' },
+        { trial_end: Math.floor(end / 1000), proration_behavior: 'none' },
         { idempotencyKey: await notedAct(parts, live.id, note) },
       )
     await syncCustomer(parts, customer)

@@ -3,6 +3,7 @@ import { endpoint, listEndpoint } from './endpoint.ts'
 import { badParam, missing } from './failure.ts'
 import { f } from './form.ts'
 import { ownMethod } from './methods.ts'
+import { DAY } from './period.ts'
 import { changePrice, endSubscription, itemOf, subscribe } from './subscribing.ts'
 import type { Store } from './store.ts'
 
@@ -114,6 +115,8 @@ export const subscriptionEndpoints = [
       }
       if (params.trial_end !== undefined) {
         if (params.trial_end <= store.now) throw badParam('trial_end', 'Must be in the future.')
+        if (params.trial_end > store.now + 730 * DAY)
+          throw badParam('trial_end', 'Must be at most two years in the future.')
         subscription.status = 'trialing'
         subscription.trial_start ??= store.now
         subscription.trial_end = params.trial_end
