@@ -115,3 +115,21 @@ test('a plan that was changed between the wish for a refund and the refund keeps
   assert.equal((await h.call('GET', `/payments/refund/${asked.body.refund_id}`, user)).body.status, 'failed')
   assert.equal(h.standin.store.all('refund').length, 0)
 })
+
+test('credit that a lost try of a refund took comes back when a later try is refused', async (t) => {
+  const h = await house(t)
+  const user = await aPayer(h, 'premium_yearly')
+  await changeTo(h, user, 'premium_monthly')
+  const [payment] = await paymentsOf(h, user)
+  h.standin.fault = (method, path) => (method === 'POST' && path === '/v1/refunds' ? 'refuse' : undefined)
+  const body = { payment_id: payment?.id, reason: 'x' }
+  const asked = await h.call('POST', '/payments/refund', await h.user(), body, { role: 'admin' })
+  assert.deepEqual([asked.body.status, balanceOf(h)], ['pending', 0])
+  await h.owner`delete from graphile_worker._private_jobs`
+  h.standin.fault = () => undefined
+  const charge = h.standin.store.all('charge').find(({ amount }) => amount === 7999)
+  if (charge) charge.amount_refunded = charge.amount
+  await h.run('billing.refund', { refund: asked.body.refund_id })
+  const [row] = await h.sql`select status from refunds where id = ${asked.body.refund_id}`
+  assert.deepEqual([row?.status, balanceOf(h)], ['failed', -7000])
+})

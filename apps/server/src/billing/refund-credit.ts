@@ -38,21 +38,20 @@ async function creditOf(sdk: Stripe, paid: Paid): Promise<number> {
 }
 
 /**
- * Takes back the credit that would stand beside a refund: what a payment gave back and what it left as credit never
- * exceed it. Safe to run again: what counts is the balance as it is.
+ * The credit to be taken back beside a refund: what a payment gave back and what it left as credit never exceed it.
  * @param left minor units of the payment that stay paid after the refund
- * @returns minor units that were taken
  */
-export async function takeCredit(sdk: Stripe, paid: Paid, left: number, refundId: string): Promise<number> {
+export async function creditToTake(sdk: Stripe, paid: Paid, left: number): Promise<number> {
   const credit = await creditOf(sdk, paid)
   if (credit <= left) return 0
   const customer = await sdk.customers.retrieve(paid.stripe_customer_id)
   if (customer.deleted || customer.currency?.toUpperCase() !== paid.currency) return 0
-  const amount = Math.min(credit, Math.max(0, -customer.balance)) - left
-  if (amount <= 0) return 0
-  await moveBalance(sdk, paid, amount, `refund:${refundId}:credit:${amount}`)
-  return amount
+  return Math.max(0, Math.min(credit, Math.max(0, -customer.balance)) - left)
 }
+
+/** Takes credit, once however often it is asked for within a day. */
+export const takeCredit = (sdk: Stripe, paid: Paid, amount: number, refundId: string) =>
+  moveBalance(sdk, paid, amount, `refund:${refundId}:credit:${amount}`)
 
 /** Gives taken credit back: the refund was refused. */
 export const returnCredit = (sdk: Stripe, paid: Paid, amount: number, refundId: string) =>

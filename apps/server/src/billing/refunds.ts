@@ -9,7 +9,7 @@ import type { KnownCustomer } from './customers.ts'
 import { notify } from './mails.ts'
 import { moneyText, toDecimal, toMinor } from './money.ts'
 import { nowOf, type Parts } from './parts.ts'
-import { returnCredit, takeCredit, wasChangedAfter, type Paid } from './refund-credit.ts'
+import { creditToTake, returnCredit, takeCredit, wasChangedAfter, type Paid } from './refund-credit.ts'
 import { asking, isRefusal } from './stripe.ts'
 import { syncCustomer } from './sync.ts'
 
@@ -131,6 +131,8 @@ type Due = Paid & {
   left_minor: bigint
   by_user: boolean
   created_at: Date
+  /** Credit that this refund takes back; null before it was judged. */
+  credit_minor: number | null
   stripe_charge_id: string
   customer_id: string
   user_id: string | null
@@ -139,7 +141,7 @@ type Due = Paid & {
 
 const dueRefund = (db: Db, id: string): Promise<Due | undefined> =>
   maybeOne(db<Due[]>`
-    select r.id, r.amount_minor, p.currency, r.by_user, r.created_at, p.stripe_charge_id, p.stripe_subscription_id,
+    select r.id, r.amount_minor, p.currency, r.by_user, r.created_at, r.credit_minor, p.stripe_charge_id, p.stripe_subscription_id,
            p.stripe_invoice_id, p.paid_at, c.id as customer_id, c.stripe_customer_id, c.user_id, c.trial_used_at,
            p.amount_minor - (select sum(o.amount_minor) from refunds o
                               where o.payment_id = p.id and o.status <> 'failed') as left_minor
@@ -160,13 +162,31 @@ const tellRefund = async (parts: Parts, tx: Tx, due: Due): Promise<void> => {
     })
 }
 
+const isKeyTrusted = (parts: Parts, { created_at }: Due): boolean =>
+  parts.clock.now() - created_at.getTime() < KEY_TRUSTED_MS
+
+/**
+ * Takes back the credit that would stand beside the refund. Its amount is written down first, so that every later try takes
+ * the same with the same key, and a refusal gives back what an earlier try took.
+ * @returns minor units that were taken
+ */
+async function takeCreditFor(parts: Parts, due: Due): Promise<number> {
+  const { sdk } = parts.stripe()
+  const amount = due.credit_minor ?? (await creditToTake(sdk, due, Number(due.left_minor)))
+  const { credit_minor: credit } = await one(parts.db<{ credit_minor: number }[]>`
+    update refunds set credit_minor = coalesce(credit_minor, ${amount}) where id = ${due.id} returning credit_minor`)
+  const isTaken = due.credit_minor !== null && !isKeyTrusted(parts, due)
+  if (credit > 0 && !isTaken) await takeCredit(sdk, due, credit, due.id)
+  return credit
+}
+
 /**
  * A refund whose answer was lost so long ago that its key may be forgotten is looked for at Stripe first: it carries our
  * id, by which a read of the customer finds it.
  * @returns whether it has been made
  */
 async function wasMade(parts: Parts, due: Due, customer: KnownCustomer): Promise<boolean> {
-  if (parts.clock.now() - due.created_at.getTime() < KEY_TRUSTED_MS) return false
+  if (isKeyTrusted(parts, due)) return false
   await syncCustomer(parts, customer)
   if (await dueRefund(parts.db, due.id)) return false
   await parts.db.begin((tx) => tellRefund(parts, tx, due))
@@ -183,7 +203,7 @@ export async function performRefund(parts: Parts, refundId: string): Promise<voi
   let credit = 0
   try {
     if (due.by_user && (await wasChangedAfter(sdk, due))) return await refuse(parts, due, 'plan_changed')
-    credit = await takeCredit(sdk, due, Number(due.left_minor), due.id)
+    credit = await takeCreditFor(parts, due)
     const made = await sdk.refunds.create(
       {
         charge: due.stripe_charge_id,

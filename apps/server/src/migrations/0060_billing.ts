@@ -101,8 +101,10 @@ create table refunds (
   status text not null check (status in ('pending', 'succeeded', 'failed')),
   by_user boolean not null,
   asked_by uuid,
+  credit_minor integer check (credit_minor >= 0),
   created_at timestamptz not null default clock_timestamp()
 );
+comment on column refunds.credit_minor is 'Credit that is taken back beside it, written down before Stripe is asked; null before that.';
 create unique index refunds_once_per_account on refunds (customer_id) where by_user and status <> 'failed';
 create index refunds_of_payment on refunds (payment_id);
 create index refunds_pending on refunds (created_at) where status = 'pending';

@@ -111,7 +111,7 @@ export const MONEY: Record<string, Table> = {
       created_at: 'when',
     },
     sealed: { customer_id: 'whose', stripe_refund_id: 'name at Stripe', asked_by: 'id of who asked' },
-    other: 'by_user',
+    other: 'by_user credit_minor',
   },
   vouchers: {
     whose: 'redeemed_by = $1',
