@@ -58,3 +58,14 @@ test('a database that a newer release has migrated is told as that, and left alo
   await assert.rejects(migrateUp(ownerUrl), /migration 9999_of_tomorrow, which this release does not know/)
   await assert.rejects(migrateDown(ownerUrl), /9999_of_tomorrow/)
 })
+
+test('a database of an unreleased earlier state is told as that, and how to make it anew', async (t) => {
+  const { owner, ownerUrl } = await freshDatabase(t)
+  await owner`delete from kysely_migration where name like '0010_%'`
+  for (const act of [migrateUp, migrateDown])
+    await assert.rejects(act(ownerUrl), ({ message }: Error) => {
+      assert.match(message, /not those of this release.*before the first release.*keep what you need.*empty DATA_DIR/)
+      assert.doesNotMatch(message, /corrupted/)
+      return true
+    })
+})

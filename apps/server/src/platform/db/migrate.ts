@@ -51,15 +51,22 @@ async function withMigrator<T>(ownerUrl: string, use: (migrator: Migrator) => Pr
   }
 }
 
-/** Kysely says 'corrupted' of a database that a newer release has migrated. */
+/** Before the first release migrations may still be edited in place, and names come between those that were applied. */
+const EARLIER_STATE =
+  'If an earlier state from before the first release made it, there is no way up from it: keep what you need ' +
+  '(pg_dump --data-only --table=users, for one), then let this release make it anew, with an empty DATA_DIR or after ' +
+  '"drop schema public, graphile_worker cascade; create schema public".'
+
+/** Kysely calls a database 'corrupted' whose migrations are not ours, in our order: another state of this program made it. */
 function readable(error: unknown): unknown {
-  const name = /executed migration (\w+) is missing/.exec((error as Error).message)?.[1]
-  if (name === undefined) return error
-  return new Error(
-    `The database holds the migration ${name}, which this release does not know: a newer one was here. ` +
-      'Start that one, or take its migrations back with it: prime migrate down.',
-    { cause: error },
-  )
+  if (!(error instanceof Error) || !error.message.startsWith('corrupted migrations')) return error
+  const name = /executed migration (\w+) is missing/.exec(error.message)?.[1]
+  const told =
+    name === undefined
+      ? 'The database holds migrations that are not those of this release, one after the other. '
+      : `The database holds the migration ${name}, which this release does not know. If a newer release was here, start ` +
+        'that one, or take its migrations back with it: prime migrate down. '
+  return new Error(told + EARLIER_STATE, { cause: error })
 }
 
 const named = (results: { migrationName: string; status: string }[] | undefined): string[] =>
