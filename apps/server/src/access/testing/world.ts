@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { InjectOptions, LightMyRequestResponse } from 'fastify'
-import { composeServer } from '../../compose.ts'
 import { ROLES, type Role } from '../../accounts/index.ts'
 import { parseConfig } from '../../platform/config/index.ts'
 import { newId } from '../../platform/ids.ts'
@@ -13,6 +12,8 @@ import { openapiDocument } from '../../platform/openapi/index.ts'
 import { throwawaySecrets } from '../../platform/secrets.ts'
 import { defer, freshDatabase, type Scope } from '../../platform/testing/index.ts'
 import { readProtectionConfig } from '../../protection/index.ts'
+import { buildRooms } from '../../rooms.ts'
+import { buildApp, buildUpgrades } from '../../routes.ts'
 
 const PASSWORD = 'a passphrase for the matrix'
 const METHODS: Method[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
@@ -42,9 +43,22 @@ export async function openWorld(scope: Scope, protection: Record<string, string>
     embedded: false,
     stop: async () => undefined,
   }
-  const { app, stop } = await composeServer(config, protecting, foundation, log)
+  const rooms = await buildRooms(config, protecting, foundation, log)
+  const app = await buildApp(config, foundation, rooms, log, () => false)
+  const upgrades = buildUpgrades(config, rooms, log)
+  upgrades.attach(app.server)
+  rooms.protection.shield(app.server)
   await app.ready()
-  defer(scope, stop)
+  defer(scope, async () => {
+    await upgrades.close()
+    await rooms.billing.stop()
+    await app.close()
+    await rooms.protection.close()
+    rooms.auth.close()
+    rooms.mailer.close()
+  })
+  // Of all that a start begins only this is judged here: until then billing answers 503.
+  await rooms.billing.start('http://127.0.0.1')
 
   const tokens = new Map<Caller, string>()
   const inject = (method: Method, target: string, body?: unknown, token?: string) =>
