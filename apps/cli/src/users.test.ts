@@ -24,7 +24,8 @@ const someone = { email: 'someone@example.com', password: 'a long enough phrase'
 
 /** What an authenticator app shows now (RFC 6238: SHA-1, 30 s, six digits) for a base32 secret. */
 function totp(secret: string): string {
-  const bits = [...secret]
+  const bits = secret
+    .split('')
     .map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0'))
     .join('')
   const key = Buffer.from((bits.match(/.{8}/g) ?? []).map((byte) => Number.parseInt(byte, 2)))
