@@ -4,13 +4,14 @@ import { z } from 'zod'
 import type { App } from '../../platform/http/index.ts'
 import { answerErrorPages, sendPage } from './errors.ts'
 import { formOf, useForms } from './forms.ts'
-import { judgeAuthorization, NoRedirect } from './front.ts'
+import { clientStillRegistered, judgeAuthorization, NoRedirect } from './front.ts'
 import { prefill, refusedCode } from './pages/device.ts'
 import { errorText } from './pages/error.ts'
 import type { OAuthParts } from './provider.ts'
 import { letProviderAnswer, type Shown } from './stand-in.ts'
 
 const anyQuery = z.looseObject({})
+const params = z.object({ uid: z.string() })
 const config = { needs: 'public' }
 /** A user code fills a field; longer text is none. */
 const MAX_USER_CODE = 20
@@ -46,7 +47,9 @@ export function browserRoutes(app: App, parts: OAuthParts, provider: Provider): 
     ['/oauth/authorize/:uid', 'Go on after a page'],
     ['/oauth/device/:uid', 'Go on after a page, for a device'],
   ] as const) {
-    app.get(url, { config, schema: schema(summary), exposeHeadRoute: false }, async (req, reply) => {
+    app.get(url, { config, schema: { ...schema(summary), params }, exposeHeadRoute: false }, async (req, reply) => {
+      const underWay = await provider.Interaction.find(req.params.uid)
+      if (underWay) await clientStillRegistered(db, underWay.params)
       await handOn(req, reply, { url: req.url.split('?')[0] ?? '', answers: 'html' })
       return reply
     })

@@ -1,6 +1,6 @@
-import { AppError, InvalidInput } from '../../platform/errors.ts'
+import { AppError, Forbidden, InvalidInput } from '../../platform/errors.ts'
 import type { Db } from '../../platform/db/index.ts'
-import { clientById } from './client-store.ts'
+import { clientById, type Client } from './client-store.ts'
 import { redirectMatches } from './redirects.ts'
 
 /** Characters of the whole request for authorization: what is kept of it is bounded. */
@@ -47,4 +47,14 @@ export async function judgeAuthorization(
     return { redirect: url.href }
   }
   return { query: new URLSearchParams({ ...query, prompt: promptOf(query.prompt) }).toString() }
+}
+
+/** The app of a sign-in under way. @throws {Forbidden} it, or the address to go back to, was taken off meanwhile */
+export async function clientStillRegistered(db: Db, params: { client_id?: unknown; redirect_uri?: unknown }) {
+  const client: Client | undefined = await clientById(db, String(params.client_id))
+  if (!client) throw new Forbidden('This app is not registered any more.')
+  const target = params.redirect_uri
+  if (target !== undefined && !redirectMatches(client.redirect_uris, String(target)))
+    throw new Forbidden('The address to send you back to is not registered for this app any more.')
+  return client
 }

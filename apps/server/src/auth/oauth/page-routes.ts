@@ -5,9 +5,10 @@ import { Forbidden, type AppError } from '../../platform/errors.ts'
 import type { App } from '../../platform/http/index.ts'
 import { failedProofOf } from '../failed-proof.ts'
 import { callerOf } from '../factor/prove.ts'
-import { clientById, type Client } from './client-store.ts'
+import type { Client } from './client-store.ts'
 import { answerErrorPages, sendPage } from './errors.ts'
 import { formOf, useForms } from './forms.ts'
+import { clientStillRegistered } from './front.ts'
 import {
   assertCsrf,
   askedOf,
@@ -21,7 +22,6 @@ import {
 import { consentPage } from './pages/consent.ts'
 import { signInPage } from './pages/sign-in.ts'
 import type { OAuthParts } from './provider.ts'
-import { redirectMatches } from './redirects.ts'
 import { standIn } from './stand-in.ts'
 
 const params = z.strictObject({ uid: z.string().regex(/^[\w-]{20,64}$/) })
@@ -52,11 +52,8 @@ export function pageRoutes(app: App, parts: OAuthParts, provider: Provider): voi
     const interaction = await provider.interactionDetails(shown, reply.raw).catch(goneOnly)
     if (!interaction || interaction.uid !== uid || (step !== undefined && interaction.prompt.name !== step))
       throw new Forbidden('This page has expired. Go back to the app and begin again.')
-    const client = await clientById(parts.db, String(interaction.params.client_id))
-    if (!client) throw new Forbidden('This app is not registered any more.')
+    const client = await clientStillRegistered(parts.db, interaction.params)
     const redirectUri = interaction.params.redirect_uri as string | undefined
-    if (redirectUri !== undefined && !redirectMatches(client.redirect_uris, redirectUri))
-      throw new Forbidden('The address to send you back to is not registered for this app any more.')
     return { interaction, client, at: `/oauth/interaction/${uid}`, csrf: csrfOf(parts, uid), redirectUri }
   }
 
