@@ -81,7 +81,7 @@ export class PostgresAdapter implements Adapter {
       life: expiresIn,
     }
     const step = this.#model === 'DeviceCode' ? deviceStepOf(payload) : undefined
-    if (step === undefined) return void (await putArtifact(this.#deps.db, artifact))
+    if (step === undefined) return putArtifact(this.#deps.db, artifact)
     // The provider looked at the code before; between its look and this another one may have come.
     if (await putDeviceStep(this.#deps.db, step, artifact)) return
     if (artifact.grantHash) await endGrantAndTell(this.#deps, artifact.grantHash)

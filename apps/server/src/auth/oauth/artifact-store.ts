@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { maybeOne, type Db } from '../../platform/db/index.ts'
+import { maybeOne, violatedConstraint, type Db } from '../../platform/db/index.ts'
+import { StepTaken } from './twins.ts'
 
 /** What of a secret is stored. */
 export const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest()
@@ -19,7 +20,18 @@ export type StoredArtifact = { id_hash: Buffer; payload: Buffer; consumed: boole
 /** A device code is kept an hour past its end, so that a late question hears `expired_token`. */
 const DEVICE_CODE_KEPT_S = 3_600
 
-export const putArtifact = (db: Db, a: Artifact) => db`
+/** @throws {StepTaken} a request of the same moment has put the next row of this browser's flow in the place of the last */
+export async function putArtifact(db: Db, a: Artifact): Promise<void> {
+  try {
+    await writeArtifact(db, a)
+  } catch (error) {
+    if (violatedConstraint(error) === 'oauth_artifacts_by_uid')
+      throw new StepTaken('the step was taken', { cause: error })
+    throw error
+  }
+}
+
+const writeArtifact = (db: Db, a: Artifact) => db`
   insert into oauth_artifacts (model, id_hash, grant_hash, user_code_mac, uid_hash, payload, expires_at)
   values (${a.model}, ${a.idHash}, ${a.grantHash}, ${a.userCodeMac}, ${a.uidHash}, ${a.payload},
           clock_timestamp() + make_interval(secs => ${a.life + (a.model === 'DeviceCode' ? DEVICE_CODE_KEPT_S : 0)}))

@@ -16,6 +16,7 @@ import { clientById } from './client-store.ts'
 import { sessionOfGrant } from './grant-store.ts'
 import { confirmDevice, deviceDone, enterCode } from './pages/device.ts'
 import { errorPage } from './pages/error.ts'
+import { StepTaken } from './twins.ts'
 
 /** Scopes of our API. */
 export const API_SCOPES = ['vpn', 'account', 'staff']
@@ -179,9 +180,9 @@ async function keepOwnHeaders(ctx: KoaContextWithOIDC, next: () => Promise<void>
   if (ctx.path === '/oauth/device_authorization' && body?.device_code !== undefined) body.interval = POLL_SECONDS
 }
 
-/** What the provider throws after its own handling of errors when a page's cookie is dead. */
+/** What is thrown after the provider's own handling of errors when a page's cookie is dead or another request was first. */
 const isDeadPage = (error: unknown): boolean =>
-  error instanceof TypeError && error.message.includes('previously persisted Sessions')
+  error instanceof StepTaken || (error instanceof TypeError && error.message.includes('previously persisted Sessions'))
 
 /** Koa would answer plain text and drop our headers. */
 const answerFaults =
@@ -193,7 +194,9 @@ const answerFaults =
       const isDead = isDeadPage(error)
       if (!isDead) log.error({ err: error }, 'the OAuth provider failed')
       ctx.status = isDead ? 400 : 500
+      // The provider may have set them before it failed: nothing of it goes out.
       ctx.remove('set-cookie')
+      ctx.remove('location')
       const out: ErrorOut = isDead
         ? { error: 'invalid_request', error_description: 'the page has expired' }
         : { error: 'server_error', error_description: 'something went wrong' }
@@ -210,7 +213,9 @@ export function createProvider(parts: OAuthParts): Provider {
   provider.proxy = true
   provider.use(keepOwnHeaders as never)
   provider.use(answerFaults(parts) as never)
-  const report = (_ctx: unknown, err: unknown): void => parts.log.error({ err }, 'the OAuth provider failed')
+  const report = (_ctx: unknown, err: unknown): void => {
+    if (!isDeadPage(err)) parts.log.error({ err }, 'the OAuth provider failed')
+  }
   provider.on('server_error', report)
   const koa: NodeJS.EventEmitter = provider
   koa.on('error', (err: unknown) => report(null, err))
