@@ -23,6 +23,7 @@ import { consentPage } from './pages/consent.ts'
 import { signInPage } from './pages/sign-in.ts'
 import type { OAuthParts } from './provider.ts'
 import { standIn } from './stand-in.ts'
+import { untilAnswered } from './twins.ts'
 
 const params = z.strictObject({ uid: z.string().regex(/^[\w-]{20,64}$/) })
 const LONGEST_AGENT = 100
@@ -131,7 +132,10 @@ export function pageRoutes(app: App, parts: OAuthParts, provider: Provider): voi
       country: parts.countryOf(req.raw),
     }
     const given = await giveConsent(parts, provider, interaction, shown)
-    return given ? finish(req, reply, given) : reply.redirect(interaction.returnTo, 303)
+    if (given) return finish(req, reply, given)
+    // Sent twice: the browser shows the answer to the last one, which must not go on before the first has its result.
+    await untilAnswered(provider, req.params.uid)
+    return reply.redirect(interaction.returnTo, 303)
   })
 
   app.post('/oauth/interaction/:uid/cancel', { config, schema: schema('Form: do not go on') }, async (req, reply) => {

@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FailedAttempt } from '../../platform/attempts.ts'
+import { createLog } from '../../platform/log.ts'
 import { openHouse, PUBLIC_URL } from '../testing/house.ts'
 import { allow, begin, library, NATIVE, REDIRECT, registerApps, signIn } from './testing/apps.ts'
 import { Browser } from './testing/browser.ts'
 
 const failed: FailedAttempt[] = []
-const house = await openHouse({ after }, { attempts: { failed: (_req, kind) => void failed.push(kind) } })
+const logged: string[] = []
+const house = await openHouse(
+  { after },
+  {
+    attempts: { failed: (_req, kind) => void failed.push(kind) },
+    log: createLog('error', { write: (line) => void logged.push(line) }),
+  },
+)
 await registerApps(house)
 await house.member('ada@example.com')
 
@@ -134,9 +143,68 @@ test('consent sent twice at once opens one session', async () => {
   const who = await house.member('twice@example.com')
   const { browser, page } = await atSignIn()
   const asked = await signIn(browser, page, 'twice@example.com')
-  await Promise.all([allow(browser, asked), allow(browser, asked)].map((sent) => sent.catch(() => undefined)))
+  const answers = await Promise.all([allow(browser, asked), allow(browser, asked)])
   const sessions = await house.database.sql`select from sessions where user_id = ${who.id} and kind = 'oauth'`
   assert.equal(sessions.count, 1)
+  assert.ok(answers.some(({ url }) => url.startsWith(`${REDIRECT}?code=`)))
+})
+
+/** A browser that has allowed an app and did not go on to where it was sent. */
+async function allowed() {
+  const { browser, page } = await atSignIn()
+  const asked = await signIn(browser, page, 'ada@example.com')
+  browser.halt = /\/oauth\/authorize\//
+  const { url: onward } = await allow(browser, asked)
+  browser.halt = undefined
+  return { browser, onward }
+}
+
+test('who sends a consent again while the first one is under way gets the code', async () => {
+  const { browser, page } = await atSignIn()
+  const asked = await signIn(browser, page, 'ada@example.com')
+  const { sql, owner } = house.database
+  const consents = async () =>
+    (await sql`select from oauth_artifacts where model = 'Interaction' and consumed_at is not null`).count
+  const [before, locked, open] = [await consents(), Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const held = owner.begin(async (tx) => {
+    await tx`lock table sessions in share mode`
+    locked.resolve()
+    await open.promise
+  })
+  await locked.promise
+  browser.halt = /\/oauth\/authorize\//
+  const first = allow(browser, asked)
+  while ((await consents()) === before) await sleep(5)
+  const second = allow(browser.window(), asked)
+  await sleep(150)
+  open.resolve()
+  await Promise.all([held, first])
+  assert.match((await second).url, /[?&]code=/)
+})
+
+test('a step that is taken twice at once is done once: the other hears that the page has expired', async () => {
+  logged.length = 0
+  for (let i = 0; i < 5; i++) {
+    const { browser, onward } = await allowed()
+    const answers = await Promise.all([1, 2, 3].map(() => browser.go(onward)))
+    const told = answers.map(({ status, headers }) => `${status} ${headers.location !== undefined}`)
+    assert.ok(told.includes('303 true'), told.join())
+    assert.ok(
+      told.every((each) => each === '303 true' || each === '400 false'),
+      told.join(),
+    )
+  }
+  assert.deepEqual(logged, [])
+})
+
+test('an address that was taken off an app between consent and code gets no code', async () => {
+  const { sql } = house.database
+  const { browser, onward } = await allowed()
+  await sql`update oauth_clients set redirect_uris = '{https://new.example/}' where client_id = ${NATIVE.client_id}`
+  const refused = await browser.go(onward)
+  await sql`update oauth_clients set redirect_uris = ${NATIVE.redirect_uris} where client_id = ${NATIVE.client_id}`
+  assert.deepEqual([refused.status, refused.headers.location], [403, undefined])
+  assert.match(refused.text, /not registered for this app any more/)
 })
 
 test('a role given or taken between sign-in and consent lets no app in by the sign-in of before', async () => {
@@ -239,6 +307,7 @@ test('an address that was taken off an app while a page is open gets no code', a
 test('what there is not, and wrong methods, are told as RFC 6749 says, below /oauth and /.well-known', async () => {
   for (const [method, url, status, allow] of [
     ['GET', '/oauth/token', 405, 'POST'],
+    ['OPTIONS', '/oauth/token', 405, 'POST'],
     ['DELETE', '/oauth/authorize', 405, 'GET'],
     ['PUT', '/oauth/jwks', 405, 'GET, HEAD'],
     ['POST', '/.well-known/openid-configuration', 405, 'GET, HEAD'],

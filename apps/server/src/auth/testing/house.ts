@@ -11,7 +11,7 @@ import type { Clock } from '../../platform/clock.ts'
 import { createApp, useIdempotency, type App } from '../../platform/http/index.ts'
 import { startJobs } from '../../platform/jobs.ts'
 import { memoryKv, type Kv } from '../../platform/kv/index.ts'
-import { createLog } from '../../platform/log.ts'
+import { createLog, type Log } from '../../platform/log.ts'
 import { createMailer, mailOutboxRoutes, readOutbox, type KeptMail } from '../../platform/mail/index.ts'
 import { throwawaySecrets, type Secrets } from '../../platform/secrets.ts'
 import { defer, freshDatabase, type FreshDatabase, type Scope } from '../../platform/testing/index.ts'
@@ -53,6 +53,8 @@ export type HouseOptions = {
   failuresAllowed?: number
   /** Where requests come from. */
   countryOf?: (req: IncomingMessage) => string | null
+  /** Silent unless given. */
+  log?: Log
   /** A second instance of the same installation. */
   beside?: House
 }
@@ -60,7 +62,7 @@ export type HouseOptions = {
 /** The rooms around sign-in on a real database, as the composition root puts them together. */
 export async function openHouse(scope: Scope, options: HouseOptions = {}): Promise<House> {
   const config = parseConfig({ NODE_ENV: 'test', LOG_LEVEL: 'silent', ...options.env })
-  const log = createLog('silent')
+  const log = options.log ?? createLog('silent')
   const database = options.beside?.database ?? (await freshDatabase(scope))
   const kv = options.beside?.kv ?? memoryKv()
   const secrets = options.beside?.secrets ?? throwawaySecrets()

@@ -8,15 +8,24 @@ const MOST_REDIRECTS = 10
 
 /** A browser without script: cookies, redirects and forms, over `inject`. Stops where a redirect leaves the service. */
 export class Browser {
-  readonly #cookies = new Map<string, Cookie>()
+  #cookies = new Map<string, Cookie>()
   readonly #house: Pick<House, 'app'>
   readonly #headers: Record<string, string>
+  /** Redirects to such a path are not followed: the answer has its `url`. */
+  halt: RegExp | undefined
   /** Every answer on the way, newest last. */
   readonly seen: Page[] = []
 
   constructor(house: Pick<House, 'app'>, headers: Record<string, string> = {}) {
     this.#house = house
     this.#headers = headers
+  }
+
+  /** Another window of the same browser: the same cookies. */
+  window(): Browser {
+    const other = new Browser(this.#house, this.#headers)
+    other.#cookies = this.#cookies
+    return other
   }
 
   go(url: string): Promise<Page> {
@@ -48,7 +57,7 @@ export class Browser {
       const { location } = page.headers
       if (location === undefined) return page
       ;[how, where, body] = ['GET', new URL(location, where).href, undefined]
-      if (!where.startsWith(`${PUBLIC_URL}/`)) return { ...page, url: where }
+      if (!where.startsWith(`${PUBLIC_URL}/`) || this.halt?.test(where)) return { ...page, url: where }
     }
     throw new Error('too many redirects')
   }
