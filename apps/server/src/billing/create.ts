@@ -166,6 +166,7 @@ export function createBilling(deps: BillingDeps): Billing {
       if (!gate) return
       if (secrets.length === 0)
         log.warn('STRIPE_WEBHOOK_SECRET is not set: webhooks are refused, payments are seen by the nightly comparison')
+      clearInterval(timer)
       await checkHome()
       const look = () => checkHome().catch((err: unknown) => log.error({ err }, 'billing could not look at its home'))
       timer = setInterval(() => void look(), deps.homeCheckMs ?? HOME_CHECK_MS).unref()

@@ -47,6 +47,6 @@ test('where billing is off an erased account waits, until a start with billing o
   const on = await house(t, { jobs: false })
   await on.sql`insert into billing_customers (id, stripe_customer_id) values (${id}, 'cus_before')`
   assert.equal(await queuedForgets(on), 0)
-  await on.billing.start('http://127.0.0.1:1')
+  await on.restart()
   assert.equal(await queuedForgets(on), 1)
 })
