@@ -38,15 +38,20 @@ const mustProveAddress = ({ config }: Parts, account: Credentials): boolean =>
 export const mayEnter = (parts: Parts, account: Credentials): boolean =>
   account.is_active && !mustProveAddress(parts, account)
 
+/** Long enough for the answer to be on its way. */
+const MAIL_AGAIN_AFTER_MS = 100
+
 /**
- * Mails the proof of the address again to who proved all else. Queued beside the answer, at best effort: waiting for it
- * would tell by the time taken that the password was right.
+ * Mails the proof of the address again to who proved all else. Queued when the answer is given, at best effort: what it
+ * costs, even beside the answer, would tell by the time taken that the password was right.
  */
 export function mailProofAgain(parts: Parts, account: Credentials): void {
   if (!account.is_active || !mustProveAddress(parts, account)) return
-  sendLater(parts, parts.db, 'verify', account.id).catch((err: unknown) => {
-    parts.log.warn({ err, user_id: account.id }, 'the proof of an address could not be mailed again')
-  })
+  const queue = () =>
+    sendLater(parts, parts.db, 'verify', account.id).catch((err: unknown) => {
+      parts.log.warn({ err, user_id: account.id }, 'the proof of an address could not be mailed again')
+    })
+  setTimeout(() => void queue(), MAIL_AGAIN_AFTER_MS).unref()
 }
 
 /**
