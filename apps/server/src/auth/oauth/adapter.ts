@@ -17,6 +17,7 @@ import {
 } from './artifact-store.ts'
 import { metadataOf } from './client-metadata.ts'
 import { clientById } from './client-store.ts'
+import { isStepLost, StepTaken } from './twins.ts'
 import { endGrant, sessionOfGrant, touchGrant } from './grant-store.ts'
 
 const PURPOSE = 'oauth-artifact'
@@ -81,7 +82,8 @@ export class PostgresAdapter implements Adapter {
       life: expiresIn,
     }
     const step = this.#model === 'DeviceCode' ? deviceStepOf(payload) : undefined
-    if (step === undefined) return putArtifact(this.#deps.db, artifact)
+    if (this.#model === 'Session' && isStepLost()) return
+    if (step === undefined) return void (await putArtifact(this.#deps.db, artifact))
     // The provider looked at the code before; between its look and this another one may have come.
     if (await putDeviceStep(this.#deps.db, step, artifact)) return
     if (artifact.grantHash) await endGrantAndTell(this.#deps, artifact.grantHash)
@@ -126,9 +128,11 @@ export class PostgresAdapter implements Adapter {
     if (session) await touchGrant(db, grantHash, lifetimesOf(session.role, config).idleSeconds)
   }
 
+  /** @throws {StepTaken} a page that another request has gone on from */
   async destroy(id: string): Promise<void> {
     if (this.#model === 'Grant') return endGrantAndTell(this.#deps, sha256(id))
-    await deleteArtifact(this.#deps.db, this.#model, sha256(id))
+    const deleted = await deleteArtifact(this.#deps.db, this.#model, sha256(id))
+    if (this.#model === 'Interaction' && !deleted) throw new StepTaken()
   }
 
   async revokeByGrantId(grantId: string): Promise<void> {

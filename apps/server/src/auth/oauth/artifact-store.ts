@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
-import { maybeOne, violatedConstraint, type Db } from '../../platform/db/index.ts'
-import { StepTaken } from './twins.ts'
+import { maybeOne, type Db } from '../../platform/db/index.ts'
 
 /** What of a secret is stored. */
 export const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest()
@@ -20,18 +19,7 @@ export type StoredArtifact = { id_hash: Buffer; payload: Buffer; consumed: boole
 /** A device code is kept an hour past its end, so that a late question hears `expired_token`. */
 const DEVICE_CODE_KEPT_S = 3_600
 
-/** @throws {StepTaken} a request of the same moment has put the next row of this browser's flow in the place of the last */
-export async function putArtifact(db: Db, a: Artifact): Promise<void> {
-  try {
-    await writeArtifact(db, a)
-  } catch (error) {
-    if (violatedConstraint(error) === 'oauth_artifacts_by_uid')
-      throw new StepTaken('the step was taken', { cause: error })
-    throw error
-  }
-}
-
-const writeArtifact = (db: Db, a: Artifact) => db`
+export const putArtifact = (db: Db, a: Artifact) => db`
   insert into oauth_artifacts (model, id_hash, grant_hash, user_code_mac, uid_hash, payload, expires_at)
   values (${a.model}, ${a.idHash}, ${a.grantHash}, ${a.userCodeMac}, ${a.uidHash}, ${a.payload},
           clock_timestamp() + make_interval(secs => ${a.life + (a.model === 'DeviceCode' ? DEVICE_CODE_KEPT_S : 0)}))
@@ -74,8 +62,9 @@ export async function consumeArtifact(db: Db, model: string, idHash: Buffer): Pr
   return taken.count === 1
 }
 
-export const deleteArtifact = (db: Db, model: string, idHash: Buffer) =>
-  db`delete from oauth_artifacts where model = ${model} and id_hash = ${idHash}`
+/** @returns whether there was one: of any number who delete it one did */
+export const deleteArtifact = async (db: Db, model: string, idHash: Buffer): Promise<boolean> =>
+  (await db`delete from oauth_artifacts where model = ${model} and id_hash = ${idHash}`).count > 0
 
 export const deleteArtifactsOfGrant = (db: Db, model: string, grantHash: Buffer) =>
   db`delete from oauth_artifacts where model = ${model} and grant_hash = ${grantHash}`

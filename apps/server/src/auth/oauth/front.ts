@@ -54,7 +54,7 @@ export async function clientStillRegistered(db: Db, params: { client_id?: unknow
   const client: Client | undefined = await clientById(db, String(params.client_id))
   if (!client) throw new Forbidden('This app is not registered any more.')
   const target = params.redirect_uri
-  if (target !== undefined && !redirectMatches(client.redirect_uris, String(target)))
+  if (target !== undefined && !(typeof target === 'string' && redirectMatches(client.redirect_uris, target)))
     throw new Forbidden('The address to send you back to is not registered for this app any more.')
   return client
 }

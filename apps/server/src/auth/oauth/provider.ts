@@ -16,7 +16,7 @@ import { clientById } from './client-store.ts'
 import { sessionOfGrant } from './grant-store.ts'
 import { confirmDevice, deviceDone, enterCode } from './pages/device.ts'
 import { errorPage } from './pages/error.ts'
-import { StepTaken } from './twins.ts'
+import { isStepLost } from './twins.ts'
 
 /** Scopes of our API. */
 export const API_SCOPES = ['vpn', 'account', 'staff']
@@ -165,7 +165,11 @@ function configuration(parts: OAuthParts, secure: boolean): Configuration {
       Session: PAGE_LIFE_S,
     },
     clientBasedCORS: () => false,
-    renderError: errorPage,
+    renderError(ctx, out) {
+      ctx.remove('location')
+      if (isStepLost()) ctx.remove('set-cookie')
+      errorPage(ctx, out)
+    },
   }
 }
 
@@ -180,9 +184,9 @@ async function keepOwnHeaders(ctx: KoaContextWithOIDC, next: () => Promise<void>
   if (ctx.path === '/oauth/device_authorization' && body?.device_code !== undefined) body.interval = POLL_SECONDS
 }
 
-/** What is thrown after the provider's own handling of errors when a page's cookie is dead or another request was first. */
+/** What the provider throws after its own handling of errors when a page's cookie is dead. */
 const isDeadPage = (error: unknown): boolean =>
-  error instanceof StepTaken || (error instanceof TypeError && error.message.includes('previously persisted Sessions'))
+  error instanceof TypeError && error.message.includes('previously persisted Sessions')
 
 /** Koa would answer plain text and drop our headers. */
 const answerFaults =
@@ -213,9 +217,7 @@ export function createProvider(parts: OAuthParts): Provider {
   provider.proxy = true
   provider.use(keepOwnHeaders as never)
   provider.use(answerFaults(parts) as never)
-  const report = (_ctx: unknown, err: unknown): void => {
-    if (!isDeadPage(err)) parts.log.error({ err }, 'the OAuth provider failed')
-  }
+  const report = (_ctx: unknown, err: unknown): void => parts.log.error({ err }, 'the OAuth provider failed')
   provider.on('server_error', report)
   const koa: NodeJS.EventEmitter = provider
   koa.on('error', (err: unknown) => report(null, err))

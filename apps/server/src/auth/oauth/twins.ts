@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Provider } from 'oidc-provider'
+import { errors, Provider } from 'oidc-provider'
 import { Forbidden } from '../../platform/errors.ts'
 
 /** What two requests do to one page at once: a form that is sent twice, a redirect that is followed twice. */
@@ -7,9 +7,22 @@ import { Forbidden } from '../../platform/errors.ts'
 const LONGEST_MS = 3_000
 const EVERY_MS = 50
 
-/** Another one took this step of a sign-in a moment before. */
-export class StepTaken extends Error {
-  override readonly name = 'StepTaken'
+/** Another request went on from this page a moment before. Never told to the app: the other one answers it. */
+export class StepTaken extends errors.InvalidRequest {
+  override readonly name = 'StepTakenError'
+  override allow_redirect = false
+  constructor() {
+    super('the page has expired')
+  }
+}
+
+/**
+ * True while the provider answers a request to go on from a page that was not let on: it must leave the browser's flow to
+ * the one that was, and write neither row nor cookie of it.
+ */
+export function isStepLost(): boolean {
+  const oidc = Provider.ctx?.oidc
+  return oidc !== undefined && /^(device_)?resume$/.test(oidc.route) && oidc.result === undefined
 }
 
 /**
