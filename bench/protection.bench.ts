@@ -11,6 +11,9 @@ import { redisKv } from '../apps/server/src/platform/kv/index.ts'
 import { createLog } from '../apps/server/src/platform/log.ts'
 import { testRedis } from '../apps/server/src/platform/testing/index.ts'
 import { parseNetwork } from '../apps/server/src/protection/address/address.ts'
+import type { Limit } from '../apps/server/src/protection/limiter/limiter.ts'
+import { DEFAULT_LIMITS } from '../apps/server/src/protection/rules.ts'
+import { LimitTable } from '../apps/server/src/protection/wishes.ts'
 import { protectedApp, type Kit } from '../apps/server/src/protection/testing/kit.ts'
 
 // What the protection costs: the same server without it, with it in-process, with it in Redis; and a banned caller
@@ -24,14 +27,9 @@ type Variant = (typeof VARIANTS)[number]
 const SECONDS = 3
 const CONNECTIONS = 32
 const ENV = { TRUSTED_PROXIES: '127.0.0.1', GLOBAL_RATE_LIMIT: '100000000', ADAPTIVE_THROTTLING: 'false' }
-/** One address may send what a machine can: the price of a judgement is the same. */
-const DIRECT = {
-  ...ENV,
-  TRUSTED_PROXIES: '',
-  RATE_LIMIT_API: '9000/1s+1000',
-  IP_RATE_LIMIT: '9000/1s+1000',
-  DDOS_THRESHOLD: '1000000',
-}
+const DIRECT = { ...ENV, TRUSTED_PROXIES: '', DDOS_THRESHOLD: '1000000' }
+/** One address may send what a machine can, more than a configuration takes: the price of a judgement is the same. */
+const WIDE: Limit = { limit: 100_000, burst: 0, windowMs: 1_000 }
 
 const path = '/api/v1/public'
 const schema = { response: { 200: z.object({ ok: z.boolean() }) } }
@@ -64,6 +62,8 @@ async function start(variant: Variant): Promise<Started> {
     log: createLog('silent'),
     ...(kv ? { kv, redis: kv.client } : {}),
   })
+  if (variant === 'in-process-direct')
+    kit.protection.state.table = new LimitTable({ ...DEFAULT_LIMITS, API: WIDE, IP: WIDE })
   const caller = parseNetwork('127.0.0.1')
   if (variant === 'banned' && caller)
     kit.protection.state.bans.apply({ network: caller, leftMs: 3_600_000, byStaff: false })
