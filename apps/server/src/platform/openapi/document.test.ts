@@ -36,5 +36,5 @@ test('a route that takes an Idempotency-Key says so, also one that shares its ma
     const header = post.parameters?.find(({ name }) => name === 'Idempotency-Key')
     return [path, header?.in === 'header' && header.required !== true] as const
   })
-  assert.deepEqual(new Map(shown), new Map([...taking].toSorted()))
+  assert.deepEqual(new Map(shown), new Map(taking))
 })
