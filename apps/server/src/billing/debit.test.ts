@@ -173,3 +173,19 @@ test('a page that was paid by debit is not opened again while the debit is under
   const card = { ...MONTHLY, payment_method_id: 'pm_card_visa' }
   assert.equal((await h.call('POST', '/subscriptions/subscribe', user, card)).status, 201)
 })
+
+test('a debit whose order never heard of it is found again once the key is forgotten, and not taken twice', async (t) => {
+  const h = await house(t)
+  const user = await h.user()
+  const wish = { ...MONTHLY, payment_method_id: h.standin.card('pays-later') }
+  // Its answer is lost with the instance that waited for it.
+  h.standin.fault = (method, path) => (method === 'POST' && path === '/v1/subscriptions' ? 'drop-after' : undefined)
+  assert.equal((await h.call('POST', '/subscriptions/subscribe', user, wish)).status, 503)
+  h.standin.fault = () => undefined
+  await h.settle()
+  await h.days(1.5)
+  const again = await h.call('POST', '/subscriptions/subscribe', user, wish)
+  assert.deepEqual([again.status, again.body.status], [201, 'processing'])
+  assert.equal(h.standin.store.all('subscription').length, 1)
+  assert.equal(h.standin.store.all('charge').length, 1)
+})

@@ -200,13 +200,24 @@ export async function writeInvoices(tx: Tx, customerId: string, rows: Reduced['i
   }
 }
 
-/** Orders whose subscription was paid or has ended; whose first payment is under way; whose was given up. */
-export type OrdersNow = { done: string[]; processing: string[]; givenUp: string[] }
+/** An order by its id, and the subscription that Stripe made of it. */
+export type OrderAtStripe = { order: string; subscription: string }
 
+/** Orders whose subscription was paid or has ended; whose first payment is under way; whose was given up. */
+export type OrdersNow = { done: OrderAtStripe[]; processing: OrderAtStripe[]; givenUp: OrderAtStripe[] }
+
+/**
+ * Writes what became of orders. Also which subscription is theirs, should Stripe's answer have been lost: its key is
+ * forgotten before a bank debit has come, and the next try must not begin a second one. A page's order has the page's id.
+ */
 export async function settleOrders(tx: Tx, customerId: string, orders: OrdersNow): Promise<void> {
-  const set = (to: string, from: string[], ids: string[]) => tx`
-    update billing_orders set state = ${to}
-     where customer_id = ${customerId} and state = any (${from}) and id::text = any (${ids})`
+  const set = (to: string, from: string[], made: OrderAtStripe[]) => tx`
+    update billing_orders o
+       set state = ${to},
+           stripe_id = case when o.kind = 'checkout' then o.stripe_id else coalesce(o.stripe_id, m.subscription) end
+      from unnest(${made.map(({ order }) => order)}::text[], ${made.map(({ subscription }) => subscription)}::text[])
+             as m(id, subscription)
+     where o.customer_id = ${customerId} and o.state = any (${from}) and o.id::text = m.id`
   await set('done', ['open', 'processing'], orders.done)
   // Also of one that was given up too late: its debit is under way all the same.
   await set('processing', ['open', 'dropped'], orders.processing)

@@ -34,11 +34,12 @@ const UNPAID = new Set(['active', 'past_due', 'unpaid'])
 function ordersOf(facts: Facts): OrdersNow {
   const orders: OrdersNow = { done: [], processing: [], givenUp: [] }
   for (const story of storiesOf(facts)) {
-    const { order, status } = story.fact
+    const { id, order, status } = story.fact
     if (order === null || status === 'incomplete') continue
-    if (status === 'incomplete_expired') orders.givenUp.push(order)
-    else if (UNPAID.has(status) && !isPaid(story)) orders.processing.push(order)
-    else orders.done.push(order)
+    const made = { order, subscription: id }
+    if (status === 'incomplete_expired') orders.givenUp.push(made)
+    else if (UNPAID.has(status) && !isPaid(story)) orders.processing.push(made)
+    else orders.done.push(made)
   }
   return orders
 }
