@@ -17,7 +17,7 @@ import {
 } from './artifact-store.ts'
 import { metadataOf } from './client-metadata.ts'
 import { clientById } from './client-store.ts'
-import { isStepLost, StepTaken } from './twins.ts'
+import { isStepLost, letAnotherSignIn, noteStepTaken, StepTaken } from './twins.ts'
 import { endGrant, sessionOfGrant, touchGrant } from './grant-store.ts'
 
 const PURPOSE = 'oauth-artifact'
@@ -95,7 +95,9 @@ export class PostgresAdapter implements Adapter {
       const client = await clientById(this.#deps.db, id)
       return client && metadataOf(client)
     }
-    return this.#open(await artifactById(this.#deps.db, this.#model, sha256(id)))
+    const payload = this.#open(await artifactById(this.#deps.db, this.#model, sha256(id)))
+    if (payload && this.#model === 'Interaction') letAnotherSignIn(payload)
+    return payload
   }
 
   async findByUid(uid: string): Promise<AdapterPayload | undefined> {
@@ -132,7 +134,9 @@ export class PostgresAdapter implements Adapter {
   async destroy(id: string): Promise<void> {
     if (this.#model === 'Grant') return endGrantAndTell(this.#deps, sha256(id))
     const deleted = await deleteArtifact(this.#deps.db, this.#model, sha256(id))
-    if (this.#model === 'Interaction' && !deleted) throw new StepTaken()
+    if (this.#model !== 'Interaction') return
+    if (!deleted) throw new StepTaken()
+    noteStepTaken()
   }
 
   async revokeByGrantId(grantId: string): Promise<void> {

@@ -7,7 +7,7 @@ import { openHouse, PUBLIC_URL, type House } from '../testing/house.ts'
 import { createLog } from '../../platform/log.ts'
 import { PostgresAdapter } from './adapter.ts'
 import { sha256 } from './artifact-store.ts'
-import { allow, DEVICE, library, NATIVE, registerApps, signIn } from './testing/apps.ts'
+import { allow, begin, DEVICE, library, NATIVE, registerApps, signIn } from './testing/apps.ts'
 import { Browser, type Page } from './testing/browser.ts'
 
 const failed: FailedAttempt[] = []
@@ -78,6 +78,21 @@ test('a library that we did not write signs a device in while its owner allows i
   assert.equal((await house.call('GET', '/users/me', { token: tokens.access_token })).statusCode, 200)
   const fresh = await client.refreshTokenGrant(config, tokens.refresh_token ?? '')
   assert.ok(fresh.refresh_token)
+})
+
+test('a device is let in by another account than the one that signed in to an app in that browser meanwhile', async () => {
+  for (const who of ['tv-ada@example.com', 'tv-bob@example.com']) await house.member(who)
+  const { device_code, user_code } = await start()
+  const browser = new Browser(house)
+  const entry = await browser.go(`${PUBLIC_URL}/oauth/device`)
+  const { url } = await begin(await library(house))
+  await allow(browser, await signIn(browser, await browser.go(url), 'tv-ada@example.com'))
+  const signInPage = await browser.submit(entry, '/oauth/device', { user_code })
+  const asked = await signIn(browser, signInPage, 'tv-bob@example.com')
+  assert.match(asked.text, /tv-bob@example\.com/)
+  assert.match((await allow(browser, asked)).text, /is signed in/)
+  await wait(60)
+  assert.ok((await poll(device_code)).access_token)
 })
 
 test('who asks faster than the interval hears slow_down, waits five seconds more each time, and gets no token by it', async () => {

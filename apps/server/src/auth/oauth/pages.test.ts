@@ -149,6 +149,50 @@ test('consent sent twice at once opens one session', async () => {
   assert.ok(answers.some(({ url }) => url.startsWith(`${REDIRECT}?code=`)))
 })
 
+test('another account signs in to an app in the same browser, whether or not the one before allowed it', async () => {
+  await house.member('bob@example.com')
+  for (const abandons of [false, true]) {
+    const browser = new Browser(house)
+    const asked = await signIn(browser, (await atSignIn({}, browser)).page, 'ada@example.com')
+    if (!abandons) assert.match((await allow(browser, asked)).url, /[?&]code=/)
+    for (const who of ['bob@example.com', 'bob@example.com', 'ada@example.com']) {
+      const shown = await signIn(browser, (await atSignIn({}, browser)).page, who)
+      assert.match(shown.text, /<h1>Allow/, `${who}, abandoned: ${abandons}`)
+      assert.ok(shown.text.includes(who))
+      assert.match((await allow(browser, shown)).url, /[?&]code=/)
+    }
+  }
+})
+
+test('a consent that stands open while another account signs in is not given', async () => {
+  const browser = new Browser(house)
+  const other = await house.member('other@example.com')
+  const asked = await signIn(browser, (await atSignIn({}, browser)).page, 'other@example.com')
+  const shown = await signIn(browser.window(), (await atSignIn({}, browser.window())).page, 'ada@example.com')
+  assert.match(shown.text, /<h1>Allow/)
+  assert.equal((await allow(browser, asked)).status, 403)
+  const sessions = await house.database.sql`select from sessions where user_id = ${other.id} and kind = 'oauth'`
+  assert.equal(sessions.count, 0)
+})
+
+test('one account signs in to two apps at once in one browser', async () => {
+  const browser = new Browser(house)
+  const pages = [await atSignIn({}, browser), await atSignIn({}, browser)]
+  const asked = []
+  for (const { page } of pages) asked.push(await signIn(browser, page, 'ada@example.com'))
+  for (const page of asked) assert.match((await allow(browser, page)).url, /[?&]code=/)
+})
+
+test('who goes on from a page by hand before it is answered signs in anew', async () => {
+  const { browser, page } = await atSignIn()
+  const asked = await signIn(browser, page, 'ada@example.com')
+  const uid = /\/oauth\/interaction\/([\w-]+)/.exec(asked.url)?.[1] ?? ''
+  const anew = await browser.go(`${PUBLIC_URL}/oauth/authorize/${uid}`)
+  assert.match(anew.text, /Sign in to/)
+  const again = await signIn(browser, anew, 'ada@example.com')
+  assert.match((await allow(browser, again)).url, /[?&]code=/)
+})
+
 /** A browser that has allowed an app and did not go on to where it was sent. */
 async function allowed() {
   const { browser, page } = await atSignIn()

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { errors, Provider } from 'oidc-provider'
+import { errors, Provider, type AdapterPayload } from 'oidc-provider'
 import { Forbidden } from '../../platform/errors.ts'
 
 /** What two requests do to one page at once: a form that is sent twice, a redirect that is followed twice. */
@@ -16,13 +16,37 @@ export class StepTaken extends errors.InvalidRequest {
   }
 }
 
+const isOnward = ({ route }: { route: string }): boolean => /^(device_)?resume$/.test(route)
+
+const taken = new WeakSet<object>()
+
+/** The request that is under way goes on from its page: it deleted it. */
+export function noteStepTaken(): void {
+  const oidc = Provider.ctx?.oidc
+  if (oidc) taken.add(oidc)
+}
+
 /**
  * True while the provider answers a request to go on from a page that was not let on: it must leave the browser's flow to
  * the one that was, and write neither row nor cookie of it.
  */
 export function isStepLost(): boolean {
   const oidc = Provider.ctx?.oidc
-  return oidc !== undefined && /^(device_)?resume$/.test(oidc.route) && oidc.result === undefined
+  return oidc !== undefined && isOnward(oidc) && !taken.has(oidc)
+}
+
+/**
+ * Whoever signed in last has the browser's flow. The provider itself would first have the account before signed out by a
+ * page with a script, which our pages do not run. A consent of that account that still stands open has expired.
+ * @param page what the request goes on from
+ */
+export function letAnotherSignIn(page: AdapterPayload): void {
+  const oidc = Provider.ctx?.oidc
+  const session = oidc && isOnward(oidc) ? oidc.session : undefined
+  const accountId = page.result?.login?.accountId
+  if (!session || accountId === undefined || session.accountId === accountId) return
+  delete session.accountId
+  delete session.authorizations
 }
 
 /**

@@ -1,13 +1,14 @@
 import type { LightMyRequestResponse } from 'fastify'
 import { PUBLIC_URL, type House } from '../../testing/house.ts'
 
-type Cookie = { value: string; path: string }
+type Cookie = { name: string; value: string; path: string }
 export type Page = { status: number; url: string; text: string; headers: LightMyRequestResponse['headers'] }
 
 const MOST_REDIRECTS = 10
 
 /** A browser without script: cookies, redirects and forms, over `inject`. Stops where a redirect leaves the service. */
 export class Browser {
+  /** By name and path: pages that are open at once have their own. */
   #cookies = new Map<string, Cookie>()
   readonly #house: Pick<House, 'app'>
   readonly #headers: Record<string, string>
@@ -46,7 +47,7 @@ export class Browser {
   }
 
   get cookies(): readonly string[] {
-    return [...this.#cookies.keys()]
+    return [...this.#cookies.values()].map(({ name }) => name)
   }
 
   async #follow(method: 'GET' | 'POST', url: string, payload?: string): Promise<Page> {
@@ -64,9 +65,9 @@ export class Browser {
 
   async #once(method: 'GET' | 'POST', url: string, payload?: string): Promise<Page> {
     const { pathname, search } = new URL(url, PUBLIC_URL)
-    const cookie = [...this.#cookies]
-      .filter(([, { path }]) => pathname === path || pathname.startsWith(path.endsWith('/') ? path : `${path}/`))
-      .map(([name, { value }]) => `${name}=${value}`)
+    const cookie = [...this.#cookies.values()]
+      .filter(({ path }) => pathname === path || pathname.startsWith(path.endsWith('/') ? path : `${path}/`))
+      .map(({ name, value }) => `${name}=${value}`)
       .join('; ')
     const answer = await this.#house.app.inject({
       method,
@@ -78,9 +79,10 @@ export class Browser {
       },
       ...(payload === undefined ? {} : { payload }),
     })
-    for (const { name, value, path, maxAge, expires } of answer.cookies) {
-      if (value === '' || maxAge === 0 || (expires && expires.getTime() < Date.now())) this.#cookies.delete(name)
-      else this.#cookies.set(name, { value, path: path ?? '/' })
+    for (const { name, value, path = '/', maxAge, expires } of answer.cookies) {
+      const key = `${name} ${path}`
+      if (value === '' || maxAge === 0 || (expires && expires.getTime() < Date.now())) this.#cookies.delete(key)
+      else this.#cookies.set(key, { name, value, path })
     }
     return {
       status: answer.statusCode,
