@@ -53,14 +53,27 @@ export async function settleGrants(tx: Tx, userId: string, now: Date): Promise<b
 }
 
 /**
- * What ran out while another account of Stripe was used makes room for what runs at this one: it was of the other.
+ * What runs out, since it was paid at another account of Stripe, makes room for what gives a plan at this one; for what
+ * lapsed here only once its own time is over.
  * @param here subscriptions that Stripe knows now
+ * @returns whether one still stands
  */
-export const endForeign = (tx: Tx, userId: string, here: readonly string[], now: Date) => tx`
-  update subscriptions
-     set status = 'canceled', end_date = least(end_date, ${now}), ended_at = ${now}, updated_at = clock_timestamp()
-   where user_id = ${userId} and source = 'stripe' and status in ('active', 'past_due') and not auto_renew
-     and stripe_subscription_id <> all (${here as string[]})`
+export async function endForeign(
+  tx: Tx,
+  userId: string,
+  here: readonly string[],
+  { now, givesPlan }: { now: Date; givesPlan: boolean },
+): Promise<boolean> {
+  const foreign = tx`
+    user_id = ${userId} and source = 'stripe' and status in ('active', 'past_due') and not auto_renew
+      and stripe_subscription_id <> all (${here as string[]})`
+  await tx`
+    update subscriptions
+       set status = 'canceled', end_date = least(end_date, ${now}), ended_at = ${now}, updated_at = clock_timestamp()
+     where ${foreign} and (${givesPlan} or end_date <= ${now})`
+  const [left] = await tx`select from subscriptions where ${foreign}`
+  return left !== undefined
+}
 
 export type Change = {
   stripeId: string

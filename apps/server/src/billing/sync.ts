@@ -7,7 +7,7 @@ import { moneyText } from './money.ts'
 import { nowOf, type Parts } from './parts.ts'
 import { plansOfPrices } from './plan-store.ts'
 import type { Act } from './reduce-acts.ts'
-import { reduce, type Reduced } from './reduce.ts'
+import { reduce, type Reduced, type SubscriptionRow } from './reduce.ts'
 import { isPaid, storiesOf } from './reduce-story.ts'
 import { endWhatIsTooMuch } from './shrink.ts'
 import {
@@ -84,6 +84,33 @@ async function tellPayments(parts: Parts, tx: Tx, userId: string, payments: NewP
     })
 }
 
+const givesPlan = ({ status, end, graceUntil }: SubscriptionRow, now: Date): boolean =>
+  (status === 'active' && end > now) || (status !== 'canceled' && graceUntil !== null && graceUntil > now)
+
+/** A user has one live row: those that end make room before the one that stands, and so does what is of another home. */
+async function writeRows(
+  tx: Tx,
+  owner: { userId: string; customerId: string },
+  { subscriptions }: Reduced,
+  facts: Facts,
+  now: Date,
+): Promise<Change[]> {
+  const stands = subscriptions.find(({ status }) => status !== 'canceled')
+  const here = facts.subscriptions.map(({ id }) => id)
+  const yields =
+    stands !== undefined && (await endForeign(tx, owner.userId, here, { now, givesPlan: givesPlan(stands, now) }))
+  const changes: Change[] = []
+  for (const row of [...subscriptions.filter((it) => it !== stands), ...(stands ? [stands] : [])]) {
+    const wanted = yields && row === stands ? { ...row, ...OVER } : row
+    const change = await writeSubscription(tx, owner, wanted, now)
+    if (change) changes.push(change)
+  }
+  return changes
+}
+
+/** What lapsed here while a plan that was paid elsewhere runs: over, until it is paid after all. */
+const OVER = { status: 'canceled', graceUntil: null, autoRenew: false } as const
+
 /** @returns what changed; undefined when a newer read was written already */
 async function apply(
   parts: Parts,
@@ -110,22 +137,7 @@ async function apply(
       parts.log.warn({ customer: customer.id, subscriptions: reduced.unknown }, 'a subscription has a price of no plan')
     await writeInvoices(tx, customer.id, reduced.invoices)
     const payments = await writePayments(tx, customer.id, reduced.payments)
-    const changes: Change[] = []
-    // Those that end make room before the one that stands: a user has one live row.
-    const ordered = reduced.subscriptions.toSorted(
-      (a, b) => Number(b.status === 'canceled') - Number(a.status === 'canceled'),
-    )
-    if (userId !== null && reduced.subscriptions.some(({ status }) => status !== 'canceled'))
-      await endForeign(
-        tx,
-        userId,
-        facts.subscriptions.map(({ id }) => id),
-        now,
-      )
-    for (const row of userId === null ? [] : ordered) {
-      const change = await writeSubscription(tx, { userId: userId ?? '', customerId: customer.id }, row, now)
-      if (change) changes.push(change)
-    }
+    const changes = userId === null ? [] : await writeRows(tx, { userId, customerId: customer.id }, reduced, facts, now)
     await settleOrders(tx, customer.id, ordersOf(facts))
     await noteSync(
       tx,
