@@ -10,6 +10,7 @@ create function replace_device_key(p_user uuid, p_device uuid, p_key text, out o
 language plpgsql as $$
 declare
   since timestamptz;
+  lost uuid;
 begin
   perform from users u where u.id = p_user for key share;
   perform lock_user(p_user);
@@ -28,6 +29,21 @@ begin
         and (c.status = 'connected' or c.leaving_at is not null);
     if found then outcome := 'key_in_use'; return; end if;
   end if;
+  perform from unsettled_keys k where k.device_id = p_device and k.generated;
+  if found then
+    -- Nobody has that key, nor will: the tunnel before it is the one that what comes now replaces, or goes back to.
+    perform from connections c where c.user_id = p_user and c.status = 'connected'
+        and (c.device_id = p_device or c.client_public_key = previous)
+      order by c.id for update;
+    for lost in
+      select c.id from connections c
+       where c.device_id = p_device and c.client_public_key = previous and c.status = 'connected' order by c.started_at desc
+    loop
+      update connections c set kept_at = null where c.id = lost;
+      perform cancel_connect(lost, p_user, false, '0');
+    end loop;
+    delete from device_subscriptions s where s.device_id = p_device and s.public_key = previous;
+  end if;
   update devices d set public_key = p_key, key_changed_at = clock_timestamp(), updated_at = clock_timestamp()
    where d.id = p_device;
   insert into unsettled_keys as k (device_id, previous_key, previous_changed_at) values (p_device, previous, since)
@@ -36,7 +52,7 @@ begin
 end $$;
 comment on function replace_device_key(uuid, uuid, text) is
   'outcome: replaced, same, device_gone, key_in_use. Says nothing to the tunnel of the device: the caller does, in the same '
-  'transaction, and either settles the key afterwards or undoes it.';
+  'transaction, and either settles the key afterwards or undoes it. An unsettled key made here goes, with its tunnels and its subscription.';
 
 create function settle_device_key(p_user uuid, p_device uuid, p_key text, p_tunnel uuid)
 returns boolean language plpgsql set enable_seqscan = off as $$

@@ -102,6 +102,53 @@ test('the key of a conf whose instance died goes, with its tunnel and address, a
   }
 })
 
+test('a call that follows a conf whose instance died and fails leaves the tunnel that the device had', async (t) => {
+  for (const next of ['config', 'key', 'connect'] as const) {
+    for (const moves of [false, true]) {
+      const { h, s, other } = await twoServers(t, 250)
+      const wish = moves ? { server_id: other } : {}
+      const dead = await s.pending(() => h.call('POST', `${s.at}/config`, s.user, wish))
+      const calls = {
+        config: () => h.call('POST', `${s.at}/config`, s.user, {}),
+        key: () => s.rotate(publicKey()),
+        connect: () => s.connect(),
+      }
+      const failing = await s.pending(calls[next])
+      assert.equal((await failing('timeout')).status, 503)
+      if (next === 'connect') {
+        await h.sql`update unsettled_keys set changed_at = changed_at - interval '31 seconds'`
+        await sweep(h.deps)
+      }
+      assert.deepEqual(await s.state(), { key: s.old, tunnels: [{ key: s.old, counts: true }] }, `${next} ${moves}`)
+      assert.equal((await h.sql`select from leases where state = 'held'`).count, 1)
+      assert.equal((await dead('live')).status, 409)
+      assert.equal((await s.connect({ client_public_key: s.old })).status, 201)
+    }
+  }
+})
+
+test('a call that follows a conf whose instance died and succeeds replaces the tunnel that the device had', async (t) => {
+  const { h, s, other } = await twoServers(t, 250)
+  const dead = await s.pending(() => h.call('POST', `${s.at}/config`, s.user, { server_id: other }))
+  assert.equal((await h.call('POST', `${s.at}/config`, s.user, {})).status, 201)
+  const { key, tunnels } = await s.state()
+  assert.deepEqual(tunnels, [
+    { key: s.old, counts: false },
+    { key, counts: true },
+  ])
+  assert.equal((await dead('live')).status, 409)
+  assert.equal((await s.state()).key, key)
+})
+
+test('the subscription of a conf whose instance died goes with its key, also when the call that follows fails', async (t) => {
+  const { h, s } = await twoServers(t, 250)
+  const dead = await s.pending(() => h.call('POST', `${s.at}/subscription-url`, s.user, {}))
+  const failing = await s.pending(() => h.call('POST', `${s.at}/config`, s.user, {}))
+  assert.equal((await failing('timeout')).status, 503)
+  assert.equal((await h.sql`select from device_subscriptions`).count, 0)
+  assert.equal((await dead('live')).status, 409)
+})
+
 test('a device that is removed while it gets a key is 404', async (t) => {
   for (const wish of ['key', 'config'] as const) {
     const { h, s } = await twoServers(t, 250)
