@@ -133,3 +133,80 @@ test('credit that a lost try of a refund took comes back when a later try is ref
   const [row] = await h.sql`select status from refunds where id = ${asked.body.refund_id}`
   assert.deepEqual([row?.status, balanceOf(h)], ['failed', -7000])
 })
+
+/** Takes all work from the queue, once nobody works on it. */
+async function dropJobs(h: House): Promise<void> {
+  for (let left = 1; left > 0;) {
+    await h.owner`delete from graphile_worker._private_jobs where locked_at is null`
+    left = (await h.owner`select from graphile_worker._private_jobs`).length
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** Staff's refund of a yearly payment that a cheaper plan turned into credit, whose taking of the credit meets a fault. */
+async function creditMeets(h: House, fault: 'refuse' | 'drop-after') {
+  const user = await aPayer(h, 'premium_yearly')
+  await changeTo(h, user, 'premium_monthly')
+  const [payment] = await paymentsOf(h, user)
+  h.standin.fault = (method, path) => {
+    if (method !== 'POST') return undefined
+    // Whoever hears of the credit beside us, as the job does, must not get past it.
+    return path.endsWith('/balance_transactions') ? fault : path === '/v1/refunds' ? 'refuse' : undefined
+  }
+  const body = { payment_id: payment?.id, reason: 'x' }
+  const asked = await h.call('POST', '/payments/refund', await h.user(), body, { role: 'admin' })
+  assert.equal(asked.body.status, 'pending')
+  await dropJobs(h)
+  h.standin.fault = () => undefined
+  return {
+    async again() {
+      await h.run('billing.refund', { refund: asked.body.refund_id })
+      const [row] = await h.sql`select status, credit_minor from refunds where id = ${asked.body.refund_id}`
+      return [row?.status, row?.credit_minor, balanceOf(h)]
+    },
+  }
+}
+/** Longer than Stripe remembers a key. */
+const forgetKeys = (h: House) => {
+  h.wait(2)
+  h.standin.advance(2 * 86_400)
+}
+
+test('credit that invoices used before it could be taken is not taken, so that nobody owes', async (t) => {
+  const h = await house(t)
+  const refund = await creditMeets(h, 'refuse')
+  const [customer] = h.standin.store.all('customer')
+  if (customer) customer.balance = -1000
+  assert.deepEqual(await refund.again(), ['succeeded', 1000, 0])
+})
+
+test('credit that was noted and never taken is taken by a later try, however late', async (t) => {
+  const h = await house(t)
+  const refund = await creditMeets(h, 'refuse')
+  forgetKeys(h)
+  assert.deepEqual(await refund.again(), ['succeeded', 7000, 0])
+})
+
+test('credit whose taking was not heard of is not taken again once its key is forgotten', async (t) => {
+  const h = await house(t)
+  const refund = await creditMeets(h, 'drop-after')
+  assert.equal(balanceOf(h), 0)
+  forgetKeys(h)
+  const [customer] = h.standin.store.all('customer')
+  if (customer) customer.balance = -7000
+  assert.deepEqual(await refund.again(), ['succeeded', 7000, -7000], 'what came since is from elsewhere')
+})
+
+test('credit is given back once, though the refusal of its refund is heard of twice', async (t) => {
+  const h = await house(t)
+  const refund = await creditMeets(h, 'drop-after')
+  const charge = h.standin.store.all('charge').find(({ amount }) => amount === 7999)
+  if (charge) charge.amount_refunded = charge.amount
+  assert.deepEqual(await refund.again(), ['failed', 7000, -7000])
+  // The instance died before it could write the refusal down.
+  await h.sql`update refunds set status = 'pending'`
+  forgetKeys(h)
+  await h.sql`update refunds set created_at = created_at - interval '2 days'`
+  const [status, , balance] = await refund.again()
+  assert.deepEqual([status, balance], ['failed', -7000])
+})

@@ -49,17 +49,38 @@ export async function creditToTake(sdk: Stripe, paid: Paid, left: number): Promi
   return Math.max(0, Math.min(credit, Math.max(0, -customer.balance)) - left)
 }
 
-/** Takes credit, once however often it is asked for within a day. */
-export const takeCredit = (sdk: Stripe, paid: Paid, amount: number, refundId: string) =>
-  moveBalance(sdk, paid, amount, `refund:${refundId}:credit:${amount}`)
+/** What a refund did to the customer's credit so far, as Stripe has it. */
+export type Moved = { times: number; /** Minor units, less what was given back. */ taken: number }
 
-/** Gives taken credit back: the refund was refused. */
-export const returnCredit = (sdk: Stripe, paid: Paid, amount: number, refundId: string) =>
-  moveBalance(sdk, paid, -amount, `refund:${refundId}:credit-back:${amount}`)
+export const NOT_MOVED: Moved = { times: 0, taken: 0 }
 
-const moveBalance = (sdk: Stripe, paid: Paid, amount: number, idempotencyKey: string) =>
-  sdk.customers.createBalanceTransaction(
+/** Reads it at Stripe: a key may be forgotten, or was never heard of. */
+export async function movedFor(sdk: Stripe, paid: Paid, refundId: string): Promise<Moved> {
+  const all = await sdk.customers
+    .listBalanceTransactions(paid.stripe_customer_id, { limit: 100 })
+    .autoPagingToArray({ limit: MOST })
+  const own = all.filter(({ metadata }) => metadata?.refund === refundId)
+  return { times: own.length, taken: own.reduce((sum, { amount }) => sum + amount, 0) }
+}
+
+/** Takes credit, or gives it back below zero; once however often it is asked for within a day. @returns what stands then */
+export async function moveCredit(
+  sdk: Stripe,
+  paid: Paid,
+  refundId: string,
+  amount: number,
+  { times, taken }: Moved,
+): Promise<Moved> {
+  await sdk.customers.createBalanceTransaction(
     paid.stripe_customer_id,
-    { amount, currency: paid.currency.toLowerCase(), description: 'Refund of the payment behind this credit' },
-    { idempotencyKey },
+    {
+      amount,
+      currency: paid.currency.toLowerCase(),
+      description: 'Refund of the payment behind this credit',
+      metadata: { refund: refundId },
+    },
+    // Taken, given back and taken once more are three; the same one of them asked for twice is one.
+    { idempotencyKey: `refund:${refundId}:credit:${times}:${amount}` },
   )
+  return { times: times + 1, taken: taken + amount }
+}

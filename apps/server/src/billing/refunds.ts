@@ -9,7 +9,15 @@ import type { KnownCustomer } from './customers.ts'
 import { notify } from './mails.ts'
 import { moneyText, toDecimal, toMinor } from './money.ts'
 import { nowOf, type Parts } from './parts.ts'
-import { creditToTake, returnCredit, takeCredit, wasChangedAfter, type Paid } from './refund-credit.ts'
+import {
+  creditToTake,
+  moveCredit,
+  movedFor,
+  NOT_MOVED,
+  wasChangedAfter,
+  type Moved,
+  type Paid,
+} from './refund-credit.ts'
 import { asking, isRefusal } from './stripe.ts'
 import { syncCustomer } from './sync.ts'
 
@@ -166,18 +174,21 @@ const isKeyTrusted = (parts: Parts, { created_at }: Due): boolean =>
   parts.clock.now() - created_at.getTime() < KEY_TRUSTED_MS
 
 /**
- * Takes back the credit that would stand beside the refund. Its amount is written down first, so that every later try takes
- * the same with the same key, and a refusal gives back what an earlier try took.
- * @returns minor units that were taken
+ * Takes back the credit that would stand beside the refund. A later try looks at Stripe whether an earlier one took it; if
+ * none did, invoices may have used it meanwhile: it is judged anew, before that look, so that it never judges what a try
+ * beside it has left over. The amount is written down before it is asked for, and tries that run side by side take the same.
  */
-async function takeCreditFor(parts: Parts, due: Due): Promise<number> {
+async function takeCreditFor(parts: Parts, due: Due): Promise<Moved> {
   const { sdk } = parts.stripe()
-  const amount = due.credit_minor ?? (await creditToTake(sdk, due, Number(due.left_minor)))
+  const amount = await creditToTake(sdk, due, Number(due.left_minor))
+  const moved = due.credit_minor === null ? NOT_MOVED : await movedFor(sdk, due, due.id)
+  if (moved.taken > 0) return moved
   const { credit_minor: credit } = await one(parts.db<{ credit_minor: number }[]>`
-    update refunds set credit_minor = coalesce(credit_minor, ${amount}) where id = ${due.id} returning credit_minor`)
-  const isTaken = due.credit_minor !== null && !isKeyTrusted(parts, due)
-  if (credit > 0 && !isTaken) await takeCredit(sdk, due, credit, due.id)
-  return credit
+    update refunds
+       set credit_minor = case when credit_minor is not distinct from ${due.credit_minor}::integer then ${amount}
+                               else credit_minor end
+     where id = ${due.id} returning credit_minor`)
+  return credit > 0 ? moveCredit(sdk, due, due.id, credit, moved) : moved
 }
 
 /**
@@ -200,10 +211,10 @@ export async function performRefund(parts: Parts, refundId: string): Promise<voi
   const customer: KnownCustomer = { ...due, id: due.customer_id }
   if (await wasMade(parts, due, customer)) return
   const { sdk } = parts.stripe()
-  let credit = 0
+  let moved = NOT_MOVED
   try {
     if (due.by_user && (await wasChangedAfter(sdk, due))) return await refuse(parts, due, 'plan_changed')
-    credit = await takeCreditFor(parts, due)
+    moved = await takeCreditFor(parts, due)
     const made = await sdk.refunds.create(
       {
         charge: due.stripe_charge_id,
@@ -221,7 +232,7 @@ export async function performRefund(parts: Parts, refundId: string): Promise<voi
     })
   } catch (error) {
     if (!isRefusal(error)) throw error
-    if (credit > 0) await returnCredit(sdk, due, credit, due.id)
+    if (moved.taken > 0) await moveCredit(sdk, due, due.id, -moved.taken, moved)
     await refuse(parts, due, (error as { code?: string }).code)
   }
   await syncCustomer(parts, customer)

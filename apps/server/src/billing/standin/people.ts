@@ -1,10 +1,10 @@
 import { z } from 'zod'
-import { endpoint } from './endpoint.ts'
+import { endpoint, page } from './endpoint.ts'
 import { badParam } from './failure.ts'
-import { f } from './form.ts'
+import { f, listFields } from './form.ts'
 import { attach, methodOf, ownMethod, TEST_CARDS } from './methods.ts'
 import { endSubscription } from './subscribing.ts'
-import type { Customer, PortalSession, SetupIntent } from './types.ts'
+import type { BalanceTransaction, Customer, PortalSession, SetupIntent } from './types.ts'
 import { secretOf, type World } from './world.ts'
 
 const customerFields = {
@@ -81,8 +81,8 @@ export const peopleEndpoints = [
       customer.currency = currency
       customer.balance = (customer.balance || 0) + amount
       emit('customer.updated', customer)
-      return {
-        id: `cbtxn_${store.nextNumber()}`,
+      return store.add<BalanceTransaction>({
+        id: store.newId('customer_balance_transaction'),
         object: 'customer_balance_transaction',
         created: store.now,
         livemode: false,
@@ -93,9 +93,14 @@ export const peopleEndpoints = [
         description,
         ending_balance: customer.balance,
         metadata,
-      }
+      })
     },
   ),
+  endpoint('GET', '/v1/customers/:id/balance_transactions', listFields, ({ store }, params, [id = '']) => {
+    store.get('customer', id)
+    const own = store.all('customer_balance_transaction', ({ customer }) => customer === id)
+    return page(`/v1/customers/${id}/balance_transactions`, own, params)
+  }),
   endpoint('GET', '/v1/payment_methods/:id', {}, ({ store }, _params, [id = '']) =>
     Object.hasOwn(TEST_CARDS, id) ? methodOf(store, id) : store.get('payment_method', id),
   ),

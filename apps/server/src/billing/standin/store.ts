@@ -4,6 +4,7 @@ import type { CardBehaviour, Kind, Of, StripeEvent, Thing } from './types.ts'
 
 const PREFIX: Record<Kind, string> = {
   customer: 'cus',
+  customer_balance_transaction: 'cbtxn',
   product: 'prod',
   price: 'price',
   payment_method: 'pm',

@@ -15,6 +15,19 @@ export type Customer = {
   address: { country: string; postal_code: string | null } | null
   invoice_settings: { default_payment_method: string | null }
 }
+export type BalanceTransaction = {
+  id: string
+  object: 'customer_balance_transaction'
+  created: number
+  livemode: false
+  type: 'adjustment'
+  customer: string
+  amount: number
+  currency: string
+  description: string | null
+  ending_balance: number
+  metadata: Metadata
+}
 export type Product = {
   id: string
   object: 'product'
@@ -276,6 +289,7 @@ export type PortalSession = {
 }
 export type Thing =
   | Customer
+  | BalanceTransaction
   | Product
   | Price
   | PaymentMethod
