@@ -116,13 +116,26 @@ begin
       perform cancel_connect(tunnel, p_user, false, p_overlap);
     end loop;
   end if;
-  if before.rekeyed is not null then perform rekey_lease(before.rekeyed, before.previous_key, before.rekeyed_psk); end if;
-  perform from devices d where d.public_key = before.previous_key;
-  if found then before.previous_key := null; end if;
   insert into wireguard_keys (public_key, user_id)
     select before.previous_key, p_user where before.previous_key is not null on conflict (public_key) do nothing;
   perform from wireguard_keys k where k.public_key = before.previous_key and k.user_id = p_user;
   if not found then before.previous_key := null; end if;
+  perform from connections c where c.id = before.rekeyed and c.status = 'connected';
+  if found then
+    perform from connections c
+      where c.user_id = p_user and c.client_public_key = before.previous_key and c.status = 'connected';
+    if found or before.previous_key is null then
+      perform end_connections(array[before.rekeyed], 'key_rotated');
+    else
+      update leases l set connection_id = null
+        from connections c
+       where c.user_id = p_user and c.client_public_key = before.previous_key and c.leaving_at is not null
+         and l.connection_id = c.id;
+      perform rekey_lease(before.rekeyed, before.previous_key, before.rekeyed_psk);
+    end if;
+  end if;
+  perform from devices d where d.public_key = before.previous_key;
+  if found then before.previous_key := null; end if;
   update devices d set public_key = before.previous_key, key_changed_at = before.previous_changed_at,
          updated_at = clock_timestamp()
    where d.id = p_device;
@@ -133,7 +146,7 @@ comment on function undo_device_key(uuid, uuid, text, uuid, boolean, interval) i
   'No server took the key in p_connection (null: it had no tunnel of its own), which p_claimed says was made for it. Device '
   'and tunnel go back to the last settled key; nothing that another call was told is touched: a later key stays, and so does '
   'this one once it is settled (asked for again, or connected with). A key made here goes in any case, with all its tunnels: '
-  'nobody has it. Returns the servers to wake.';
+  'nobody has it. A tunnel whose former key has another one meanwhile, or another owner, ends. Returns the servers to wake.';
 
 create function rekey_lease(p_connection uuid, p_key text, p_preshared_key bytea, out slot integer, out version bigint)
 language plpgsql as $$

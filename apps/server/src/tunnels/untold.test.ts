@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import type { Sql } from '../platform/db/index.ts'
 import { rotateDeviceKey } from './device-key.ts'
@@ -147,6 +148,51 @@ test('the subscription of a conf whose instance died goes with its key, also whe
   assert.equal((await failing('timeout')).status, 503)
   assert.equal((await h.sql`select from device_subscriptions`).count, 0)
   assert.equal((await dead('live')).status, 409)
+})
+
+test('a rotation that fails while the key before has a tunnel again ends its own tunnel, and is told so', async (t) => {
+  for (const leaves of [false, true]) {
+    const h = await houseWithServer(t)
+    const s = await scene(h)
+    await h.sql`insert into subscriptions (id, user_id, plan_id, plan_type, status, end_date)
+                values (${randomUUID()}, ${s.user}, 'premium_monthly', 'monthly', 'active', now() + interval '30 days')`
+    const second = publicKey()
+    assert.equal((await s.rotate(second)).status, 200)
+    const failing = await s.pending(() => s.rotate(publicKey()))
+    const apart = await h.call('POST', '/vpn/connect', s.user, { client_public_key: second })
+    assert.equal(apart.status, 201)
+    if (leaves)
+      await h.sql`select end_connections(array[${apart.body.connection_id}::uuid], 'disconnected', '60 seconds')`
+    assert.equal((await failing('timeout')).status, 503)
+    const { key, tunnels } = await s.state()
+    assert.equal(key, second)
+    assert.deepEqual(
+      tunnels.filter(({ counts }) => counts),
+      leaves ? [{ key: second, counts: true }] : [],
+    )
+    const held = await h.sql`select from leases where state = 'held' and public_key = ${second}`
+    assert.equal(held.count, 1)
+    assert.equal((await s.connect()).status, 201)
+  }
+})
+
+test('a lost key that cannot be taken back does not keep the others', async (t) => {
+  const h = await houseWithServer(t)
+  const scenes = [await scene(h), await scene(h)]
+  const dead = []
+  for (const s of scenes) dead.push(await s.pending(() => h.call('POST', `${s.at}/config`, s.user, {})))
+  const [stuck, other] = scenes
+  await h.owner.unsafe(`
+    create function refuse() returns trigger language plpgsql as $$ begin raise 'refused'; end $$;
+    create trigger refuse before update on devices for each row when (old.id = '${stuck?.device}') execute function refuse()`)
+  await h.sql`update unsettled_keys set changed_at = changed_at - interval '31 seconds'`
+  await sweep(h.deps)
+  assert.equal((await other?.state())?.key, other?.old)
+  assert.notEqual((await stuck?.state())?.key, stuck?.old)
+  await h.owner`drop trigger refuse on devices`
+  await sweep(h.deps)
+  assert.equal((await stuck?.state())?.key, stuck?.old)
+  for (const late of dead) assert.equal((await late('live')).status, 409)
 })
 
 test('a device that is removed while it gets a key is 404', async (t) => {

@@ -36,12 +36,17 @@ export async function turn(deps: Deps): Promise<void> {
 }
 
 /** The device has the key and tunnel it had before a conf was made whose answer was lost with its instance. */
-async function undoLost({ db, nodeLink, settings }: Deps, key: DeviceKey): Promise<void> {
-  const servers = await db.begin(async (tx) => {
-    await deleteSubscription(tx, key.deviceId, key.publicKey)
-    return undoKey(tx, key, { connection: null, claimed: false, overlapMs: overlapMs(settings) })
-  })
-  for (const server of servers) nodeLink.wake(server)
+async function undoLost({ db, log, nodeLink, settings }: Deps, key: DeviceKey): Promise<void> {
+  try {
+    const servers = await db.begin(async (tx) => {
+      await deleteSubscription(tx, key.deviceId, key.publicKey)
+      return undoKey(tx, key, { connection: null, claimed: false, overlapMs: overlapMs(settings) })
+    })
+    for (const server of servers) nodeLink.wake(server)
+  } catch (err) {
+    // The others are not to wait for it.
+    log.warn({ err, device: key.deviceId }, 'a lost key was not taken back')
+  }
 }
 
 /**
