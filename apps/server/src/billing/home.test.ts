@@ -100,11 +100,13 @@ test('the commands of an operator refuse the key of another account', async (t) 
 test('an instance whose home was left for another one goes off, and does not go back by itself', async (t) => {
   const h = await house(t)
   await aPayer(h)
-  await h.sql`update billing_home set key_mark = 'of another key', id = 'another home'`
-  await h.sql`insert into billing_ids_aside (home, stripe_id, customer_id)
+  await h.sql.begin(async (tx) => {
+    await tx`update billing_home set key_mark = 'of another key', id = 'another home'`
+    await tx`insert into billing_ids_aside (home, stripe_id, customer_id)
               select 'before', stripe_customer_id, id from billing_customers`
-  await h.sql`update billing_customers set stripe_customer_id = null`
-  await h.sql`update plan_prices set stripe_price_id = null`
+    await tx`update billing_customers set stripe_customer_id = null`
+    await tx`update plan_prices set stripe_price_id = null`
+  })
   for (let tries = 0; h.billing.enabled(); tries++) {
     assert.ok(tries < 100, 'billing does not go off')
     await new Promise((resolve) => setTimeout(resolve, 50))
@@ -239,4 +241,22 @@ test('a plan that was paid at the other account is not given up for one that lap
       ['canceled', false],
     ],
   )
+})
+
+test('back at the account before, who was charged there meanwhile has his plan again, however long ago he paid before', async (t) => {
+  const h = await house(t)
+  const user = await aPayer(h, 'premium_yearly')
+  const pass = (days: number) => (h.wait(days), h.standin.advance(days * 86_400))
+  pass(350)
+  // As old for the database, whose clock is behind, as they are.
+  await h.sql`update billing_orders set created_at = now() - interval '80 days'`
+  await h.sql`update payments set paid_at = now() - interval '350 days'`
+  const old = await moveTo(h, another())
+  pass(20)
+  assert.equal((await h.entitlement(user)).tier, 'free')
+  await h.sql`update subscriptions set status = 'canceled', ended_at = end_date`
+  passTimeAt(h, old)
+  await moveTo(h, old)
+  assert.equal(h.standin.store.all('charge').length, 2)
+  assert.deepEqual([(await statusOf(h, user)).plan, (await h.entitlement(user)).tier], ['premium_yearly', 'premium'])
 })

@@ -1,9 +1,8 @@
 import type Stripe from 'stripe'
 import { one, type Db, type Sql, type Tx } from '../platform/db/index.ts'
 import { newId } from '../platform/ids.ts'
-import { enqueue } from '../platform/jobs.ts'
 import type { Log } from '../platform/log.ts'
-import { RECONCILE_JOB } from './reconcile.ts'
+import { queueEverybody } from './reconcile.ts'
 import { isMissing, type StripeGate } from './stripe.ts'
 
 /** The key is not of the Stripe whose customers we have. Nothing was changed. */
@@ -103,8 +102,8 @@ async function goOver(db: Sql, { mark }: StripeGate, from: Home, to: string, log
     await swapIds(tx, from.id, to)
     await letRunOut(tx)
     await tx`update billing_home set id = ${to}, key_mark = ${mark}`
-    // Of a Stripe that was used before, what stands there counts again.
-    await enqueue(tx, RECONCILE_JOB, {}, RECONCILE_JOB)
+    // Of a Stripe that was used before, what stands there counts again: anybody may have been charged there meanwhile.
+    await queueEverybody(tx)
     log.warn({ before: from.id, now: to }, 'another account or mode of Stripe than before is used from now on')
   })
 }

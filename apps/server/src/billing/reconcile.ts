@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { audit } from '../platform/audit.ts'
+import type { Tx } from '../platform/db/index.ts'
 import { enqueue } from '../platform/jobs.ts'
 import { customerById } from './customers.ts'
 import type { Parts } from './parts.ts'
@@ -18,11 +19,14 @@ const PAGE_MS = 120_000
 const FIRST = '00000000-0000-0000-0000-000000000000'
 const NOTHING: Drift = { read: 0, repaired: 0, failed: 0 }
 
-/** Who could have drifted: whoever has a plan, an open order, an event that was not applied, or paid lately. */
-const candidates = (parts: Parts, after: string) => parts.db<{ id: string }[]>`
+/**
+ * Who could have drifted: whoever has a plan, an open order, an event that was not applied, or paid lately.
+ * @param everybody also who could not have, as far as was heard here
+ */
+const candidates = (parts: Parts, after: string, everybody: boolean) => parts.db<{ id: string }[]>`
   select c.id from billing_customers c
    where c.id > ${after} and c.stripe_customer_id is not null
-     and (exists (select from subscriptions s where s.customer_id = c.id and s.status in ('active', 'past_due'))
+     and (${everybody} or exists (select from subscriptions s where s.customer_id = c.id and s.status in ('active', 'past_due'))
        or exists (select from billing_orders o where o.customer_id = c.id
                     and (o.state = 'processing' or o.created_at > clock_timestamp() - interval '3 days'))
        or exists (select from billing_events e where e.stripe_customer_id = c.stripe_customer_id and e.applied_at is null)
@@ -49,11 +53,11 @@ async function compare(parts: Parts, id: string): Promise<number> {
  * @param after the last customer that was compared
  * @throws when Stripe is away: the page runs again later
  */
-async function comparePage(parts: Parts, after: string): Promise<Page> {
+async function comparePage(parts: Parts, after: string, everybody = false): Promise<Page> {
   const drift = { ...NOTHING }
   const until = parts.clock.now() + PAGE_MS
   let last: string | undefined
-  for (const { id } of await candidates(parts, after)) {
+  for (const { id } of await candidates(parts, after, everybody)) {
     if (parts.clock.now() > until) break
     last = id
     drift.read++
@@ -96,20 +100,28 @@ export async function reconcile(parts: Parts): Promise<Drift> {
 const Count = z.int().min(0)
 const Payload = z.object({
   after: z.uuid().default(FIRST),
+  everybody: z.boolean().default(false),
   so_far: z.object({ read: Count, repaired: Count, failed: Count }).default(NOTHING),
 })
 
+/** Queues a read of all customers, for a Stripe of which nothing was heard for a while. */
+export const queueEverybody = (tx: Tx): Promise<void> =>
+  enqueue(tx, RECONCILE_JOB, { everybody: true }, `${RECONCILE_JOB}:everybody`)
+
 /**
  * The same by the page: each job queues the one after it. All continuations share one key, so that runs which meet (a
- * night that takes a day, a page that was taken for dead) become one.
+ * night that takes a day, a page that was taken for dead) become one; those that read everybody have one of their own.
  */
 export const reconcileJob =
   (parts: Parts) =>
   async (payload: unknown): Promise<void> => {
     if (!parts.billingEnabled()) return
-    const { after, so_far } = Payload.parse(payload ?? {})
-    const { drift, last } = await comparePage(parts, after)
+    const { after, everybody, so_far } = Payload.parse(payload ?? {})
+    const { drift, last } = await comparePage(parts, after, everybody)
     const total = sum(so_far, drift)
     if (last === undefined) tell(parts, total)
-    else await enqueue(parts.db, RECONCILE_JOB, { after: last, so_far: total }, `${RECONCILE_JOB}:next`)
+    else {
+      const key = `${RECONCILE_JOB}:${everybody ? 'everybody' : 'next'}`
+      await enqueue(parts.db, RECONCILE_JOB, { after: last, everybody, so_far: total }, key)
+    }
   }
