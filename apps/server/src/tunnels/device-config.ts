@@ -67,8 +67,10 @@ export async function makeConfig(
       if (!isOurs || (subscriptionOf && !left)) throw new Conflict('This device was changed meanwhile. Try again.')
     },
     async undo(tx, connection, overlapMs) {
+      // Takes the user's lock, which comes first.
+      const servers = await undoKey(tx, key, { connection, claimed: true, overlapMs })
       await deleteSubscription(tx, deviceId, publicKey)
-      return undoKey(tx, key, { connection, claimed: true, overlapMs })
+      return servers
     },
   }
   const body = { ...wish, device_id: deviceId, client_public_key: publicKey }

@@ -195,6 +195,28 @@ test('a lost key that cannot be taken back does not keep the others', async (t) 
   for (const late of dead) assert.equal((await late('live')).status, 409)
 })
 
+test('what revokes the subscriptions of an account while a conf is taken back waits for nobody', async (t) => {
+  for (const by of ['call', 'sweep'] as const) {
+    const { h, s } = await twoServers(t, 250)
+    const pending = await s.pending(() => h.call('POST', `${s.at}/subscription-url`, s.user, {}))
+    await h.sql`update unsettled_keys set changed_at = changed_at - interval '31 seconds'`
+    let undo: Promise<unknown> = Promise.resolve()
+    const waits = async () =>
+      (await h.owner`select from pg_locks where locktype = 'advisory' and not granted
+                        and database = (select oid from pg_database where datname = current_database())`).count > 0
+    await h.owner.begin(async (tx) => {
+      await tx`select lock_user(${s.user})`
+      undo = by === 'call' ? pending('timeout') : sweep(h.deps)
+      while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 5))
+      await tx`set local lock_timeout = '500ms'`
+      await tx`delete from device_subscriptions where user_id = ${s.user}`
+    })
+    await undo
+    if (by === 'sweep') await pending('timeout')
+    assert.deepEqual(await s.state(), { key: s.old, tunnels: [{ key: s.old, counts: true }] }, by)
+  }
+})
+
 test('a device that is removed while it gets a key is 404', async (t) => {
   for (const wish of ['key', 'config'] as const) {
     const { h, s } = await twoServers(t, 250)

@@ -39,8 +39,10 @@ export async function turn(deps: Deps): Promise<void> {
 async function undoLost({ db, log, nodeLink, settings }: Deps, key: DeviceKey): Promise<void> {
   try {
     const servers = await db.begin(async (tx) => {
+      // Takes the user's lock, which comes first.
+      const woken = await undoKey(tx, key, { connection: null, claimed: false, overlapMs: overlapMs(settings) })
       await deleteSubscription(tx, key.deviceId, key.publicKey)
-      return undoKey(tx, key, { connection: null, claimed: false, overlapMs: overlapMs(settings) })
+      return woken
     })
     for (const server of servers) nodeLink.wake(server)
   } catch (err) {
