@@ -202,8 +202,10 @@ test('what revokes the subscriptions of an account while a conf is taken back wa
     await h.sql`update unsettled_keys set changed_at = changed_at - interval '31 seconds'`
     let undo: Promise<unknown> = Promise.resolve()
     const waits = async () =>
-      (await h.owner`select from pg_locks where locktype = 'advisory' and not granted
-                        and database = (select oid from pg_database where datname = current_database())`).count > 0
+      (
+        await h.owner`select from pg_locks where locktype = 'advisory' and not granted
+                        and database = (select oid from pg_database where datname = current_database())`
+      ).count > 0
     await h.owner.begin(async (tx) => {
       await tx`select lock_user(${s.user})`
       undo = by === 'call' ? pending('timeout') : sweep(h.deps)
