@@ -33,8 +33,8 @@ export type Told = Record<string, string> | null
 /** Above the global limit an address that keeps to so many requests a minute still passes. */
 const GLOBAL_EXEMPT = 10
 
-/** Openings of a node's link that a banned address (IPv6: the /64) may try in a minute; a node that is away tries fewer. */
-const BANNED_LINKS_A_MINUTE = 20
+/** Openings of a node's link that an address (IPv6: the /64) may try in a minute under a ban or pause; a node tries fewer. */
+const SPARED_LINKS_A_MINUTE = 20
 
 const isUser = (identity: Identity): identity is { userId: string } => identity !== null && typeof identity === 'object'
 
@@ -53,13 +53,16 @@ export class Judge {
     throw error
   }
 
+  /** A node's neighbour must not cut its link: its proof decides. Strangers there get few tries at it. */
+  #sparesLink(call: Call, client: Client): boolean {
+    return call.rule === 'NODE_LINK' && this.#state.links.count(client.ids.address.id) <= SPARED_LINKS_A_MINUTE
+  }
+
   /** @throws 429 IP_BANNED. Memory only. */
   assertNotBanned(call: Call, client: Client): void {
-    const { bans, fleet, links } = this.#state
+    const { bans, fleet } = this.#state
     let left = bannedMs(client, bans, fleet)
-    // A node's neighbour must not cut its link: its proof decides. Strangers there get few tries at it.
-    if (left > 0 && call.rule === 'NODE_LINK' && links.count(client.ids.address.id) <= BANNED_LINKS_A_MINUTE)
-      left = bans.leftByStaffMs(client.address)
+    if (left > 0 && this.#sparesLink(call, client)) left = bans.leftByStaffMs(client.address)
     if (left > 0) this.#refuse(call, client, 'BAN', ipBanned(seconds(left)))
   }
 
@@ -92,6 +95,7 @@ export class Judge {
     const count = perAddress.count(id)
     if (!config.ddosEnabled || client.listed) return count
     const pause = client.looksLikeProxy ? exhausted.left(pauseKey(client)) : 0
+    if (pause > 0 && this.#sparesLink(call, client)) return count
     if (pause > 0) this.#refuse(call, client, 'DDOS', rateLimited(seconds(pause)))
     if (count < config.ddos.perMinute) return count
     const banned = suspicion.banOrSpare(client, 'too many requests', config.ddos.banSeconds)

@@ -112,6 +112,22 @@ test('a node’s link has no limit, and comes to its proof under a ban that came
   assert.equal((await open('/node/link')).code, 'IP_BANNED')
 })
 
+test('a node behind a proxy that is not configured comes to its proof while everybody there is paused', async (t) => {
+  const { open, clock } = await sockets(t, { DDOS_THRESHOLD: '100' })
+  const via = (path: string) => open(path, 'user-1', { 'x-forwarded-for': '198.51.100.7' })
+  const flood = async () => {
+    for (let i = 0; i < 100; i++) await via('/ws/nowhere')
+    const paused = await via('/ws/nowhere')
+    assert.deepEqual([paused.code, paused.headers['retry-after']], ['RATE_LIMITED', '60'])
+  }
+  await flood()
+  for (let i = 0; i < 100; i++) assert.equal((await via('/ws/nowhere')).code, 'RATE_LIMITED')
+  for (let i = 0; i < 20; i++) assert.equal((await via('/node/link')).status, 101)
+  assert.equal((await via('/node/link')).code, 'RATE_LIMITED', 'strangers get few tries')
+  clock.now += 120_000
+  assert.equal((await via('/node/link')).status, 101)
+})
+
 test('a caller is named by its address or /64, its /48, and whether nodes of ours call from there', async (t) => {
   const { protection } = await protectedApp(t, { fleet: () => ['2001:db8:7:1::1'] })
   const named = (remoteAddress: string) =>
