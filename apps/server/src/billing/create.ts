@@ -64,6 +64,8 @@ export function createBilling(deps: BillingDeps): Billing {
   let standin: StripeStandin | undefined
   /** Whether the key is of the Stripe whose customers we have. One that was and is no more never goes over by itself. */
   let home: 'unknown' | 'ours' | 'left' = 'unknown'
+  /** What is still to be done since billing was switched on; the look at our home tries until it is. */
+  const due = { queue: true, prices: true }
   let timer: NodeJS.Timeout | undefined
   const parts: Parts = {
     ...deps,
@@ -95,33 +97,36 @@ export function createBilling(deps: BillingDeps): Billing {
   async function enter(stripe: StripeGate | undefined, leave: Leave): Promise<boolean> {
     if (!stripe) throw new Unavailable('Billing is switched off here.')
     const moved = await settleHome(db, stripe, log, leave)
-    if (home === 'ours') return moved
+    if (home !== 'ours') Object.assign(due, { queue: true, prices: true })
     home = 'ours'
+    if (!due.queue) return moved
     await requeueEvents(db, 0)
     await requeueForgets(db)
+    due.queue = false
     return moved
   }
 
   async function adoptPrices({ sdk }: StripeGate): Promise<void> {
     try {
       await adoptConfiguredPrices(db, sdk, config, log)
+      due.prices = false
     } catch (err) {
       log.error({ err }, 'the configured Stripe prices could not be read')
     }
   }
 
-  /** Enters where we may, and switches billing off when the home is ours no more. */
+  /** Enters where we may, and switches billing off when the home is ours no more; then does what is still due. */
   async function checkHome(): Promise<void> {
     if (!gate) return
-    const before = home
     try {
-      await enter(gate, before === 'unknown' ? 'empty' : 'never')
+      await enter(gate, home === 'unknown' ? 'empty' : 'never')
     } catch (err) {
       if (err instanceof OtherHome && home === 'ours') home = 'left'
-      if (home !== 'ours') log.error({ err }, 'billing is off: the Stripe key is not known to be the right one')
-      return
+      if (home === 'ours')
+        log.error({ err }, 'billing could not look at its home, or queue what waited: it is tried again')
+      else log.error({ err }, 'billing is off: the Stripe key is not known to be the right one')
     }
-    if (before !== 'ours') await adoptPrices(gate)
+    if (home === 'ours' && due.prices) await adoptPrices(gate)
   }
 
   return {

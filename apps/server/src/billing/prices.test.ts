@@ -97,3 +97,46 @@ test("back at the account before, its configured price is charged and not the ot
   }
   assert.deepEqual(charged, [1200, 1300, 1200])
 })
+
+/** Waits until it holds. */
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; !(await holds()); tries++) {
+    assert.ok(tries < 100, what)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+test('a configured price that could not be read at the start is taken as soon as Stripe answers', async (t) => {
+  const h = await house(t, { jobs: false })
+  const STRIPE_MONTHLY_PRICE_ID = await (await operator(h)).make(1234, { interval: 'month' })
+  h.standin.fault = () => 'refuse'
+  await h.restart(undefined, { STRIPE_MONTHLY_PRICE_ID })
+  assert.deepEqual([h.billing.enabled(), await priceOf(h, 'premium_monthly')], [true, 9.99])
+  h.standin.fault = () => undefined
+  await until('the price is not taken', async () => (await priceOf(h, 'premium_monthly')) === 12.34)
+})
+
+test('a configured price that does not exist hides no other one', async (t) => {
+  const h = await house(t, { jobs: false })
+  const at = await operator(h)
+  await at.start({
+    STRIPE_MONTHLY_PRICE_ID: 'price_of_nobody',
+    STRIPE_YEARLY_PRICE_ID: await at.make(9000, { interval: 'year' }),
+  })
+  assert.deepEqual([await priceOf(h, 'premium_monthly'), await priceOf(h, 'premium_yearly')], [9.99, 90])
+})
+
+test('what waited for billing is queued again as soon as the database lets it', async (t) => {
+  const h = await house(t, { jobs: false })
+  await h.sql`
+    insert into billing_events (id, type, object_id, created_at, received_at)
+    values ('evt_that_waited', 'refund.updated', 're_1', now(), now() - interval '1 hour')`
+  const isQueued = async () =>
+    (await h.owner`select from graphile_worker._private_jobs where key = 'billing.resolve:evt_that_waited'`).length ===
+    1
+  await h.owner.unsafe('revoke select on billing_events from prime_app')
+  await h.restart()
+  assert.deepEqual([h.billing.enabled(), await isQueued()], [true, false])
+  await h.owner.unsafe('grant select on billing_events to prime_app')
+  await until('it is not queued', isQueued)
+})

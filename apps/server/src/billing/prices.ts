@@ -3,6 +3,7 @@ import type { Db, Sql } from '../platform/db/index.ts'
 import { invalidField } from '../platform/errors.ts'
 import type { Log } from '../platform/log.ts'
 import type { BillingConfig, Parts } from './parts.ts'
+import { isMissing } from './stripe.ts'
 import { currentPrice, planById, setStripePrice, unknownPrices, type PlanPrice, type PlanRow } from './plan-store.ts'
 
 /** A plan that can be bought now. @throws {InvalidInput} unknown, no longer sold, or free */
@@ -77,16 +78,26 @@ export async function adoptConfiguredPrices(db: Sql, sdk: Stripe, config: Billin
     if (stripeId === undefined) continue
     const [taken] = await db`select from plans where id = ${planId} and configured_price_id = ${stripeId}`
     if (taken) continue
-    const price = await sdk.prices.retrieve(stripeId)
+    const price = await priceAt(sdk, stripeId)
     if (
-      !price.active ||
+      !price?.active ||
       price.unit_amount === null ||
       !isEvery(price, planId === 'premium_yearly' ? 'year' : 'month')
     ) {
       log.error({ plan: planId }, 'the configured Stripe price is no active price of that period: it is not used')
       continue
     }
-    await adoptPrice(db, planId, price.currency.toUpperCase(), price.unit_amount, stripeId)
+    await adoptPrice(db, log, { planId, currency: price.currency.toUpperCase(), amount: price.unit_amount, stripeId })
+  }
+}
+
+/** @returns undefined when there is none */
+async function priceAt(sdk: Stripe, id: string): Promise<Stripe.Price | undefined> {
+  try {
+    return await sdk.prices.retrieve(id)
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
   }
 }
 
@@ -95,8 +106,10 @@ const isEvery = ({ recurring }: Stripe.Price, interval: 'month' | 'year'): boole
   (recurring?.interval === interval && recurring.interval_count === 1) ||
   (interval === 'year' && recurring?.interval === 'month' && recurring.interval_count === 12)
 
+type Configured = { planId: string; currency: string; amount: number; stripeId: string }
+
 /** Stripe's amount counts: what is shown is what is charged. The price it replaces stays for running subscriptions. */
-async function adoptPrice(db: Sql, planId: string, currency: string, amount: number, stripeId: string): Promise<void> {
+async function adoptPrice(db: Sql, log: Log, { planId, currency, amount, stripeId }: Configured): Promise<void> {
   await db.begin(async (tx) => {
     // Another instance that starts at the same moment takes it once, too.
     const [plan] = await tx`
