@@ -140,3 +140,32 @@ test('what waited for billing is queued again as soon as the database lets it', 
   await h.owner.unsafe('grant select on billing_events to prime_app')
   await until('it is not queued', isQueued)
 })
+
+test('a configured price that is of another plan of ours changes nothing', async (t) => {
+  const h = await house(t, { jobs: false })
+  const staff = await h.user()
+  const plan = {
+    id: 'family',
+    name: 'Family',
+    tier: 'premium',
+    billing_period: 'monthly',
+    max_devices: 9,
+    max_connections: 9,
+    streaming_support: false,
+    features: [],
+    trial_days: 0,
+    position: 9,
+    is_active: true,
+    prices: [{ currency: 'USD', amount: 5 }],
+  }
+  assert.equal((await h.call('POST', '/admin/plans', staff, plan, { role: 'admin' })).status, 201)
+  await h.billing.syncPlans()
+  const rows = () => h.sql`select plan_id, stripe_price_id, is_current from plan_prices order by plan_id, id`
+  const before = [...(await rows())]
+  const STRIPE_MONTHLY_PRICE_ID: string = before.find(({ plan_id }) => plan_id === 'family')?.stripe_price_id
+  await h.restart(undefined, { STRIPE_MONTHLY_PRICE_ID })
+  assert.deepEqual([...(await rows())], before)
+  assert.deepEqual([await priceOf(h, 'premium_monthly'), await priceOf(h, 'family')], [9.99, 5])
+  const body = { plan_id: 'premium_monthly', payment_method_id: h.standin.card() }
+  assert.equal((await h.call('POST', '/subscriptions/subscribe', await h.user(), body)).status, 201)
+})

@@ -111,6 +111,11 @@ type Configured = { planId: string; currency: string; amount: number; stripeId: 
 /** Stripe's amount counts: what is shown is what is charged. The price it replaces stays for running subscriptions. */
 async function adoptPrice(db: Sql, log: Log, { planId, currency, amount, stripeId }: Configured): Promise<void> {
   await db.begin(async (tx) => {
+    const [other] = await tx`select from plan_prices where stripe_price_id = ${stripeId} and plan_id <> ${planId}`
+    if (other) {
+      log.error({ plan: planId }, 'the configured Stripe price is of another plan: it is not used')
+      return
+    }
     // Another instance that starts at the same moment takes it once, too.
     const [plan] = await tx`
       update plans
