@@ -119,7 +119,7 @@ export async function createAuth(deps: AuthDeps): Promise<Auth> {
     rules: createPasswordRules({ minLength: config.PASSWORD_MIN_LENGTH, appName: config.APP_NAME }),
     tokens: createAccessTokens(keys, deps.publicUrl, config.ACCESS_TOKEN_EXPIRE_MINUTES * 60, clock),
     cookies: sessionCookies(deps.publicUrl, secrets),
-    revocations: await createRevocations(deps.kv, deps.log),
+    revocations: await createRevocations(db, deps.kv, deps.log),
   }
   deps.ends.unshift(async (tx, userId, why) => {
     await revokeSessions(tx, userId)

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { memoryKv } from '../../platform/kv/index.ts'
 import { codeAt } from '../testing/authenticator.ts'
 import { openHouse, PUBLIC_URL, type LoginBody, type Member } from '../testing/house.ts'
 import { PasskeyDevice } from '../testing/passkey-device.ts'
@@ -53,6 +55,15 @@ test('the last super admin who lost every factor signs in by the password after 
 
   assert.deepEqual([await statusOf(other.token), await statusOf(others.apiToken)], [200, 200])
   assert.equal((await house.login(other.email)).json<{ error: { code: string } }>().error.code, 'TOTP_REQUIRED')
+})
+
+test('a reset by a command that shares nothing but the database ends the sockets of the service at once', async (t) => {
+  const member = await house.member('sockets@example.com')
+  const command = await openHouse(t, { beside: { ...house, kv: memoryKv() } })
+  const heard = new Promise<unknown>((resolve) => house.auth.onSessionRevoked(resolve))
+  await command.auth.resetFactors(member.email)
+  const late = sleep(3_000, 'nothing', { ref: false })
+  assert.deepEqual(await Promise.race([heard, late]), { userId: member.id, sessionId: null })
 })
 
 test('a reset is by id, too, tells what it found, and of an account without an address that nobody gets a mail', async () => {

@@ -34,6 +34,7 @@ export async function resetFactors(parts: Parts, who: string): Promise<FactorRes
   const account = z.uuid().safeParse(who).success ? await credentialsById(db, who) : await credentialsByEmail(db, who)
   if (!account) throw unknown()
   const { id } = account
+  const revocation = { userId: id, sessionId: null }
   const reset = await db.begin(async (tx) => {
     const now = await lockCredentials(tx, id)
     if (!now) throw unknown()
@@ -44,9 +45,11 @@ export async function resetFactors(parts: Parts, who: string): Promise<FactorRes
     const fields = ['authenticator', 'recovery_codes', 'passkeys', 'sessions', 'api_tokens']
     await audit(tx, { actor: null, action: 'user.factors_reset_by_operator', subject: { type: 'user', id }, fields })
     await sendLater(parts, tx, 'factors_reset', id)
+    await parts.revocations.announceWith(tx, revocation)
     const mailed = parts.mailer.kind !== 'off' && now.email !== null && now.is_active
     return { user_id: id, ...factors, sessions, api_tokens, mailed }
   })
-  await parts.revocations.announce({ userId: id, sessionId: null })
+  // Also where a pooler keeps notifications from the service.
+  await parts.revocations.announce(revocation)
   return reset
 }
