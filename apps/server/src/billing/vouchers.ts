@@ -33,11 +33,8 @@ const hashOf = (code: string): Buffer =>
 
 export type VoucherWish = { plan_id: string; days: number; count: number; valid_days: number }
 
-/** What one call made and nobody has used: one person's, of one moment and plan. Its codes were shown to nobody. */
-const takeBack = (tx: Tx, voucherId: string) => tx`
-  delete from vouchers v using vouchers made
-   where made.id = ${voucherId} and v.created_by = made.created_by and v.created_at = made.created_at
-     and v.plan_id = made.plan_id and v.redeemed_at is null`
+/** What one call made and nobody has used. Its codes were shown to nobody. */
+const takeBack = (tx: Tx, batchId: string) => tx`delete from vouchers where batch_id = ${batchId} and redeemed_at is null`
 
 /**
  * A repeat of a call that died half-way takes back what it finds: the codes are lost.
@@ -52,19 +49,21 @@ export async function createVouchers(
   const plan = await plannedPurchase(parts.db, wish.plan_id)
   const expires_at = new Date(parts.clock.now() + wish.valid_days * DAY_MS)
   const codes = Array.from({ length: wish.count }, newCode)
+  const [batch_id, created_at] = [newId(), nowOf(parts)]
   const rows = codes.map((code) => ({
     id: newId(),
+    batch_id,
     code_hash: hashOf(code),
     plan_id: plan.id,
     days: wish.days,
     created_by: actor.userId,
-    created_at: nowOf(parts),
+    created_at,
     expires_at,
   }))
   await parts.db.begin(async (tx) => {
     if (idempotency?.found) await takeBack(tx, idempotency.found)
     await tx`insert into vouchers ${tx(rows)}`
-    if (rows[0]) await idempotency?.mark(tx, rows[0].id)
+    await idempotency?.mark(tx, batch_id)
     await audit(tx, {
       actor: actor.userId,
       action: 'vouchers.created',

@@ -165,6 +165,7 @@ comment on table billing_notices is 'Mails that were queued: each is sent for it
 
 create table vouchers (
   id uuid primary key,
+  batch_id uuid not null,
   code_hash bytea not null unique,
   plan_id text not null references plans,
   days integer not null check (days between 1 and 3660),
@@ -174,6 +175,8 @@ create table vouchers (
   redeemed_by uuid references users on delete set null,
   redeemed_at timestamptz
 );
+create index vouchers_of_batch on vouchers (batch_id);
+comment on column vouchers.batch_id is 'One for all that a call made.';
 comment on column vouchers.code_hash is 'The code itself is shown once.';
 
 create function billing_account_erased() returns trigger language plpgsql as $$

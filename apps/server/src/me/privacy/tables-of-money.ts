@@ -119,6 +119,6 @@ export const MONEY: Record<string, Table> = {
     kept: 'as long as the service needs it',
     personal: { plan_id: 'what', days: 'how long', redeemed_at: 'when' },
     sealed: { redeemed_by: 'whose', created_by: 'id of the staff', code_hash: 'of the code' },
-    other: 'id created_at expires_at',
+    other: 'id batch_id created_at expires_at',
   },
 }
