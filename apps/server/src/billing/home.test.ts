@@ -260,3 +260,17 @@ test('back at the account before, who was charged there meanwhile has his plan a
   assert.equal(h.standin.store.all('charge').length, 2)
   assert.deepEqual([(await statusOf(h, user)).plan, (await h.entitlement(user)).tier], ['premium_yearly', 'premium'])
 })
+
+test('a payment that was made at the account before is not refunded while another one is used', async (t) => {
+  const h = await house(t)
+  const [user, staff] = [await aPayer(h), await h.user()]
+  const [payment] = (await h.call('GET', '/billing/history', user)).body.data
+  const body = { payment_id: payment.id, reason: 'x' }
+  const old = await moveTo(h, another())
+  assert.equal((await h.call('POST', '/payments/refund', user, body)).status, 409)
+  assert.equal((await h.call('POST', '/payments/refund', staff, body, admin)).status, 409)
+  assert.equal((await h.sql`select from refunds`).length, 0)
+  await moveTo(h, old)
+  const refunded = await h.call('POST', '/payments/refund', staff, body, admin)
+  assert.deepEqual([refunded.status, refunded.body.status], [201, 'succeeded'])
+})

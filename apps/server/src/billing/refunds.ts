@@ -33,6 +33,8 @@ type Payment = {
   id: string
   customer_id: string | null
   user_id: string | null
+  /** Whether Stripe knows the customer; not where the payment was made at another account or mode of it. */
+  known_at_stripe: boolean
   amount_minor: number
   currency: string
   status: string
@@ -54,7 +56,8 @@ type Refund = {
 /** A payment that we gave back ourselves (one too many, too late) counts for nothing: the next is the first. */
 const lockPayment = (tx: Tx, id: string): Promise<Payment | undefined> =>
   maybeOne(tx<Payment[]>`
-    select p.id, p.customer_id, c.user_id, p.amount_minor, p.currency, p.status, p.paid_at,
+    select p.id, p.customer_id, c.user_id, c.stripe_customer_id is not null as known_at_stripe, p.amount_minor, p.currency,
+           p.status, p.paid_at,
            not exists (select from payments e
                         where e.customer_id = p.customer_id and (e.paid_at, e.id) < (p.paid_at, p.id)
                           and not (e.status = 'refunded' and exists (
@@ -109,6 +112,8 @@ async function recordRefund(parts: Parts, tx: Tx, asker: Asker, wish: RefundWish
     if (earlier) throw new Forbidden('A refund can be asked for once. Please ask support.')
   }
   if (payment.status === 'disputed') throw new Conflict('The bank has taken this payment back.')
+  if (!payment.known_at_stripe)
+    throw new Conflict('The payment provider in use does not know this payment: refund it where it was made.')
   const left = await leftOf(tx, payment)
   if (!asker.isStaff && left < payment.amount_minor)
     throw new Forbidden('A part of this payment was refunded already. Please ask support.')
