@@ -63,3 +63,14 @@ test('a paid subscription is not extended beyond what Stripe takes, nor while it
   assert.equal((await extend(1)).status, 409)
   assert.deepEqual((await h.call('GET', '/subscriptions/status', user)).body, before)
 })
+
+test('days that would move the next payment into the past are refused by name', async (t) => {
+  const h = await house(t)
+  const [user, staff] = [await aPayer(h), await h.user()]
+  // Stripe has renewed it two periods ago, and we have heard of neither.
+  h.standin.delivery.lost = true
+  h.wait(70)
+  h.standin.advance(70 * 86_400)
+  const answer = await act(h, staff, user, { action: 'extend', days: 1 })
+  assert.deepEqual([answer.status, answer.body.error.details?.[0].field], [400, 'days'])
+})

@@ -113,6 +113,7 @@ async function extend(parts: Parts, userId: string, days: number, note: Note): P
   if (!customer || id === null || end_date === null) throw new Conflict('There is no plan to extend.')
   if (!live.auto_renew) throw new Conflict('It is cancelled. It must be resumed first.')
   const end = end_date.getTime() + days * DAY_MS
+  if (end <= parts.clock.now()) throw invalidField('days', 'would move the next payment into the past')
   if (end > parts.clock.now() + MOST_AHEAD_MS)
     throw invalidField('days', 'would move the next payment more than two years away')
   await asking(async () => {

@@ -73,6 +73,7 @@ const FIELD_OF: readonly [RegExp, string][] = [
   [/price|items/, 'plan_id'],
   [/currency/, 'currency'],
   [/amount/, 'amount'],
+  [/trial_end/, 'days'],
 ]
 
 /** Stripe's error as one of ours; nothing of its inside is told. */
