@@ -34,7 +34,8 @@ const hashOf = (code: string): Buffer =>
 export type VoucherWish = { plan_id: string; days: number; count: number; valid_days: number }
 
 /** What one call made and nobody has used. Its codes were shown to nobody. */
-const takeBack = (tx: Tx, batchId: string) => tx`delete from vouchers where batch_id = ${batchId} and redeemed_at is null`
+const takeBack = (tx: Tx, batchId: string) =>
+  tx`delete from vouchers where batch_id = ${batchId} and redeemed_at is null`
 
 /**
  * A repeat of a call that died half-way takes back what it finds: the codes are lost.
