@@ -11,6 +11,13 @@ import { Customers } from './customers.ts'
 
 const CHAOS_MS = 150_000
 const TICK_MS = 500
+/**
+ * From the last trouble to rest. An agent that starts anew (at most 15 s into the calm) after its clock was set back knows no
+ * handshake's age: endpoints are then forgotten 180 to 195 s after that start.
+ */
+const REST_MS = 215_000
+/** So long before rest nobody sends any more. */
+const QUIET_MS = 65_000
 const MUCH = 2n ** 60n
 
 /** What goes wrong in a schedule; all drawn from its seed. */
@@ -76,9 +83,9 @@ export class Simulation {
     this.#plan()
     this.timeline.runUntil(CHAOS_MS)
     this.#calm()
-    this.timeline.runUntil(this.timeline.now + 150_000)
+    this.timeline.runUntil(CHAOS_MS + REST_MS - QUIET_MS)
     this.#traffic.stop()
-    this.timeline.runUntil(this.timeline.now + 40_000)
+    this.timeline.runUntil(CHAOS_MS + REST_MS)
     this.violations.push(...checkAtRest(this.kernel, this.database, this.timeline.now, 'at rest'))
     this.#customers.removeAll()
     this.timeline.runUntil(this.timeline.now + 90_000)
