@@ -239,9 +239,15 @@ comment on function connections_after_end() is
 create trigger connections_after_end after update of status on connections for each row
   when (old.status = 'connected' and new.status = 'disconnected') execute function connections_after_end();
 create trigger connections_after_delete after delete on connections for each row
-  when (old.status = 'connected') execute function connections_after_end()`
+  when (old.status = 'connected') execute function connections_after_end();
+
+create view device_tunnels as
+select device_id, client_ip, client_ipv6, server_id, id as connection_id
+  from connections where status = 'connected' and superseded_at is null and device_id is not null;
+comment on view device_tunnels is 'The present tunnel of a device: what rooms below this one may know of it.'`
 
 export const down = `
+drop view device_tunnels;
 drop table leases;
 drop function confirm_cleared_below(uuid, xid8);
 drop function confirm_cleared(uuid, integer[], bigint[]);

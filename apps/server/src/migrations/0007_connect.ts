@@ -364,11 +364,6 @@ create trigger users_end_tunnels after update of is_active on users for each row
 comment on function end_tunnels_of_inactive() is
   'Suspension and the end of its tunnels are one transaction: a connect under way is waited for and ended, a later one refused.';
 
-create view device_tunnels as
-select device_id, client_ip, client_ipv6, server_id, id as connection_id
-  from connections where status = 'connected' and superseded_at is null and device_id is not null;
-comment on view device_tunnels is 'The present tunnel of a device: what rooms below this one may know of it.';
-
 create function create_leases(p_server uuid) returns integer language plpgsql as $$
 declare
   rows integer;
@@ -385,7 +380,6 @@ comment on function create_leases(uuid) is
   'The rows of a new server: as many free seats as tunnels are allowed, and spare addresses so that none is reused soon.'`
 
 export const down = `
-drop view device_tunnels;
 drop function create_leases(uuid);
 drop trigger users_end_tunnels on users;
 drop function end_tunnels_of_inactive();
