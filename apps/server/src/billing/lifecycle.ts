@@ -66,12 +66,14 @@ async function remind(parts: Parts, now: Date): Promise<void> {
     )
 }
 
-/** Refunds whose answer never came are asked for again with their key. */
+/** Refunds whose answer never came are asked for again with their key; those of another Stripe's payments wait for it. */
 const retryRefunds = (parts: Parts, now: Date) =>
   parts.db.begin(async (tx) => {
     const due = await tx<{ id: string }[]>`
-      select id from refunds where status = 'pending' and stripe_refund_id is null
-         and created_at < ${new Date(now.getTime() - 10 * 60_000)} limit 100`
+      select r.id from refunds r join payments p on p.id = r.payment_id join billing_customers c on c.id = p.customer_id
+       where r.status = 'pending' and r.stripe_refund_id is null and c.stripe_customer_id is not null
+         and r.created_at < ${new Date(now.getTime() - 10 * 60_000)}
+       order by r.created_at limit 100`
     for (const { id } of due) await enqueue(tx, REFUND_JOB, { refund: id }, `${REFUND_JOB}:${id}`)
   })
 
