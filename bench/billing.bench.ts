@@ -191,6 +191,7 @@ async function main(): Promise<void> {
     await app.listen({ host: '127.0.0.1', port: 0 })
     const { port } = app.server.address() as AddressInfo
     standin.delivery.to(`http://127.0.0.1:${port}/api/v1/payments/webhook`)
+    await billing.start(`http://127.0.0.1:${port}`)
     const jobs = await startJobs(url, undefined, billing.jobs, [], log)
     show('event to premium', await eventToPremium(sql, port, standin))
     const rows = await sql<{ id: string }[]>`select stripe_customer_id as id from billing_customers`
@@ -202,6 +203,7 @@ async function main(): Promise<void> {
     const [left] = await owner`select count(*)::int as n from billing_events where applied_at is null`
     console.log(`events not applied at the end of the stream: ${left?.n}`)
     show('entitlement check, one round trip', await entitlementCheck(owner))
+    await billing.stop()
     await jobs.stop()
     await app.close()
     await standin.close()
