@@ -107,6 +107,3 @@ export function advance(world: World, to: number): void {
   }
   state.now = Math.max(state.now, to)
 }
-
-/** Whether anything happens by itself until `to`. */
-export const anythingDue = (world: World, to: number): boolean => allDue(world).some(({ at }) => at <= to)
